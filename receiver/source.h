@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A source reads what guests write and hands it on in blocks. It never blocks by itself: the thread that runs it
+ * (source_thread.h) sleeps until `wake_ns` or until `fd` is readable, so one thread serves any number of sources.
+ *
+ * open and close: [main]. next: [src], by one thread only.
+ */
+#ifndef EARSHOT_SOURCE_H
+#define EARSHOT_SOURCE_H
+
+#include "receiver/format.h"
+
+#include <stdint.h>
+
+/* Who sent a block. Two senders are the same where the ids are. */
+struct sender {
+    uint64_t id;    /* UDP: the IPv4 address; shared memory: 0 */
+    char label[48]; /* UDP: "192.168.122.50"; shared memory: the file's basename. Names the stream. */
+};
+
+enum block_flags {
+    BLOCK_MORE = 1 << 0,   /* another block of this sender follows at once: a burst, only its last is timed */
+    BLOCK_GAP = 1 << 1,    /* frames are missing before this block: the guest paused, or data was dropped */
+    BLOCK_RESYNC = 1 << 2, /* another stream of the guest's begins here: nothing before this block belongs to it */
+    BLOCK_COARSE = 1 << 3, /* arrival_ns was seen after a long sleep: window_ns says how wide the guess is */
+};
+
+/* Data points into the source and stays valid until the next call of next() or close(). */
+struct block {
+    struct sender sender;
+    struct pcm_format format;
+    const uint8_t *data;   /* whole frames, copied out of the guest's reach */
+    uint32_t frames;       /* > 0 */
+    uint32_t chunk_frames; /* what the guest delivers at once: the ring's chunk, the packet's frames */
+    int64_t arrival_ns;    /* CLOCK_MONOTONIC at which the last frame is believed to have become available */
+    int64_t window_ns;     /* width of the interval in which it must have become so; 0 = exact */
+    unsigned flags;        /* enum block_flags */
+};
+
+enum source_kind { SOURCE_SHM, SOURCE_UDP, SOURCE_PCAP };
+
+/* What a source waits for, for the log and status. Each is one line, once, when it changes. */
+enum source_state {
+    SOURCE_LISTENING,    /* UDP: socket open, joined. shm: ring mapped/opened, header may still be all zero */
+    SOURCE_NO_FILE,      /* shm: not there yet */
+    SOURCE_NO_ACCESS,    /* shm: not readable */
+    SOURCE_EMPTY,        /* shm: too short to be a ring yet */
+    SOURCE_NO_RING,      /* shm: no magic: driver not started, or could not map it */
+    SOURCE_BAD_HEADER,   /* shm: magic, but fields that cannot be: `detail` says which */
+    SOURCE_PORT_BUSY,    /* UDP: another program has the port */
+    SOURCE_NO_INTERFACE, /* UDP: -i names one that does not exist yet, or none can do multicast */
+    SOURCE_FAILED,       /* anything else; errno in `detail` */
+};
+
+struct source_status {
+    enum source_state state;
+    char detail[160]; /* a sentence a gamer understands: what, where, what to do; "" for LISTENING */
+};
+
+struct source_counters {
+    uint64_t blocks;
+    uint64_t rejected;       /* packets that are no Scream packet, headers that cannot be */
+    uint64_t dropped_frames; /* stale, overwritten while reading, or beyond what the ring holds */
+    uint64_t wakeups;
+};
+
+struct source;
+
+struct source_ops {
+    /* 1: *block filled, call again at once. 0: nothing now, call again at source->wake_ns or when source->fd is
+     * readable. Never fails for good: a file or interface that is missing is a state that is looked at again. */
+    int (*next)(struct source *source, struct block *block, int64_t now_ns);
+    void (*close)(struct source *source); /* frees it */
+};
+
+/* First member of each source. */
+struct source {
+    const struct source_ops *ops;
+    enum source_kind kind;
+    int fd;                     /* readable = call next(); -1: none */
+    int64_t wake_ns;            /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
+    struct source_status status; /* [src] writes; source_thread hands changes to main */
+    struct source_counters counters;
+};
+
+/* Shared memory: a ring file, or a character device that is mapped. The path need not exist. -ENOMEM, -EINVAL. */
+int source_shm_open(struct source **source, const char *path);
+
+struct source_udp_params {
+    uint16_t port;         /* 1..65535 */
+    const char *group;     /* multicast address; NULL: unicast only (-u) */
+    const char *interface; /* name (need not exist yet) or address; NULL: every suitable one */
+    const uint32_t *from;  /* only these IPv4 addresses, network order; NULL: all */
+    unsigned from_count;
+};
+int source_udp_open(struct source **source, const struct source_udp_params *params);
+
+#endif
