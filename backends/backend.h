@@ -64,10 +64,10 @@ struct backend_context; /* each backend's own */
 struct backend_stream;
 
 struct backend {
-    const char *name;      /* for -o */
-    const char *title;     /* for people: "PipeWire" */
-    bool needs_target;     /* -o wav needs -d FILE */
-    bool for_auto;         /* `auto` considers it */
+    const char *name;  /* for -o */
+    const char *title; /* for people: "PipeWire" */
+    bool needs_target; /* -o wav needs -d FILE */
+    bool for_auto;     /* `auto` considers it */
 
     /* Is a server with a real sink reachable now? 0, or -EHOSTDOWN (no server), -ENODEV (no sink). Logs nothing. */
     int (*probe)(const struct backend_context_params *params);
@@ -78,8 +78,8 @@ struct backend {
 
     int (*open)(struct backend_context *context, struct backend_stream_params *params,
                 struct backend_stream **stream);
-    int (*start)(struct backend_stream *stream);  /* from now on pull is called; again after stop */
-    void (*stop)(struct backend_stream *stream);  /* corked: stays visible in mixers; on return no pull is running */
+    int (*start)(struct backend_stream *stream); /* from now on pull is called; again after stop */
+    void (*stop)(struct backend_stream *stream); /* corked: stays visible in mixers; on return no pull is running */
     enum backend_state (*state)(struct backend_stream *stream);
     void (*close)(struct backend_stream *stream); /* also after a failed start; NULL is fine */
 };

@@ -24,8 +24,7 @@ struct pcm_format {
 
 /* The guest's four fields, checked. A mask whose popcount is not `channels` (0, 0xFFFF and 0x0003 all occur) is
  * replaced by the default layout of that many channels. Returns 0, or -EINVAL and leaves *format alone. */
-int pcm_format_parse(struct pcm_format *format, uint8_t rate_marker, uint8_t bits, uint8_t channels,
-                     uint16_t mask);
+int pcm_format_parse(struct pcm_format *format, uint8_t rate_marker, uint8_t bits, uint8_t channels, uint16_t mask);
 
 /* The rate as the driver writes it: bit 7 = 44100 base, bits 0-6 = multiplier. 0 where it cannot be written. */
 uint8_t pcm_rate_marker(uint32_t rate);

@@ -12,11 +12,11 @@
 #define OPTABLE_ERROR_MAX 256
 
 struct option_spec {
-    char short_name;         /* 0: none */
-    const char *long_name;   /* NULL: none */
-    const char *arg_name;    /* "MS", as --help shows it; NULL: takes no value */
-    const char *allowed;     /* what a value may be, for errors: "a port from 1 to 65535" */
-    const char *help;        /* one line */
+    char short_name;       /* 0: none */
+    const char *long_name; /* NULL: none */
+    const char *arg_name;  /* "MS", as --help shows it; NULL: takes no value */
+    const char *allowed;   /* what a value may be, for errors: "a port from 1 to 65535" */
+    const char *help;      /* one line */
     /* Checks and stores `value` (NULL where arg_name is) into target. 0 or -EINVAL. */
     int (*set)(void *target, const char *value);
 };

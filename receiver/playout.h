@@ -20,9 +20,9 @@ struct playout_params {
 };
 
 enum playout_state {
-    PLAYOUT_WAITING,  /* nothing to play yet, or not enough: silence */
+    PLAYOUT_WAITING, /* nothing to play yet, or not enough: silence */
     PLAYOUT_PLAYING,
-    PLAYOUT_STARVED,  /* ran dry; starts again at its target */
+    PLAYOUT_STARVED, /* ran dry; starts again at its target */
 };
 
 /* A consistent picture, taken at the last pull. */

@@ -77,8 +77,8 @@ struct source_ops {
 struct source {
     const struct source_ops *ops;
     enum source_kind kind;
-    int fd;                     /* readable = call next(); -1: none */
-    int64_t wake_ns;            /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
+    int fd;                      /* readable = call next(); -1: none */
+    int64_t wake_ns;             /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
     struct source_status status; /* [src] writes; source_thread hands changes to main */
     struct source_counters counters;
 };
