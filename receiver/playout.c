@@ -11,6 +11,8 @@
 
 #define NS_PER_S         1e9
 #define DEVICE_DLL_HZ    0.05
+#define COARSE_DLL_HZ    0.02
+#define COARSE_SIGMA_S   1e-3
 #define DEVICE_SIGMA_S   0.05e-3
 #define MARGIN_S         0.5e-3
 #define FLOOR_SPARE_S    1e-3
