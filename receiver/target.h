@@ -5,7 +5,8 @@
  * Pure arithmetic; [src], one thread.
  *
  * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
- * spent clearly below (20 s where it was only the initial guess). One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
+ * spent clearly below The initial guess is replaced
+ * by what was seen after 3 s. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
  * second one follows within a minute.
  */
 #ifndef EARSHOT_TARGET_H
