@@ -55,11 +55,14 @@ struct source_shm {
 
 static void set_state(struct source_shm *s, enum source_state state, const char *before, const char *after)
 {
-    s->base.status.state = state;
+    struct source_status *status = &s->base.status;
+    status->state = state;
+    status->detail[0] = 0;
     if (state == SOURCE_LISTENING)
-        s->base.status.detail[0] = 0;
-    else
-        snprintf(s->base.status.detail, sizeof s->base.status.detail, "%s%.90s%s", before, s->path, after);
+        return;
+    int length = snprintf(status->detail, sizeof status->detail, "%s%.90s%s", before, s->path, after);
+    if (length >= (int)sizeof status->detail)
+        strcpy(status->detail + sizeof status->detail - 4, "...");
 }
 
 static void set_failed(struct source_shm *s, int error)

@@ -177,6 +177,8 @@ static void read_control(struct source_udp *s, struct msghdr *message, bool stea
                          int64_t *arrival_ns, int64_t *window_ns)
 {
     bool stamped = false;
+    *arrival_ns = now_ns;
+    *window_ns = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
         if (c->cmsg_level != SOL_SOCKET)
             continue;
@@ -196,7 +198,6 @@ static void read_control(struct source_udp *s, struct msghdr *message, bool stea
             }
         }
     }
-    *window_ns = 0;
     if (!stamped || !steady) {
         *arrival_ns = now_ns;
         *window_ns = now_ns - s->drained_ns;
