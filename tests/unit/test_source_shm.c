@@ -233,7 +233,7 @@ static void stale_header(void **state)
 static void closed_and_opened(void **state)
 {
     struct rig *r = *state;
-    create_file(r, BYTES);
+    create_file(r, 4 * BYTES);
     run(r, SECOND);
     open_stream(r, &stereo);
     play(r, 10);
