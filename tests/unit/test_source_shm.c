@@ -8,8 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -521,6 +524,56 @@ static void odd_kinds_of_file(void **state)
     assert_int_equal(source_shm_open(&none, "/dev/shm/"), -EINVAL);
 }
 
+struct vandal {
+    uint8_t *memory;
+    atomic_bool stop;
+};
+
+/* A guest that changes its header all the time, also while the source is between two reads of it. */
+static void *vandalise(void *arg)
+{
+    struct vandal *v = arg;
+    uint32_t random = 1;
+    const struct scream_shm_header hostile[] = {
+        {SCREAM_SHM_MAGIC, 3, 24, 10, 3840, 1, 16, 2, 3},
+        {SCREAM_SHM_MAGIC,              3, 24, 10, 3840, 1, 16, 2, 3},
+        {SCREAM_SHM_MAGIC,            1, 24, 2, 4, 4, 32, 1, 0},
+        {SCREAM_SHM_MAGIC,              0, 255, 65535, UINT32_MAX, 1, 16, 2, 3},
+        {0              },
+    };
+    while (!atomic_load(&v->stop)) {
+        uint8_t bytes[24];
+        random = random * 1664525 + 1013904223;
+        struct scream_shm_header h = hostile[(random >> 24) % 5];
+        for (unsigned i = 0; i < 50; i++) {
+            if (h.max_chunks > 0)
+                h.write_idx = (uint16_t)((h.write_idx + 1) % h.max_chunks);
+            scream_shm_encode(bytes, &h);
+            memcpy(v->memory, bytes, sizeof bytes);
+        }
+    }
+    return NULL;
+}
+
+static void changes_while_read(void **state)
+{
+    struct rig *r = *state;
+    create_file(r, BYTES);
+    struct vandal vandal = {.memory = r->memory};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, vandalise, &vandal), 0);
+    for (unsigned i = 0; i < 500; i++)
+        run(r, 200 * MS);
+    atomic_store(&vandal.stop, true);
+    pthread_join(thread, NULL);
+    /* And then a guest that behaves. */
+    scream_shm_writer_close(&(struct scream_shm_writer){.memory = r->memory});
+    run(r, SECOND);
+    open_stream(r, &stereo);
+    play(r, 20);
+    heard(r, 1, 20);
+}
+
 static void mapped_memory(void **state)
 {
     (void)state;
@@ -543,13 +596,21 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(file_appears),           RIGGED(stale_header),
-        RIGGED(closed_and_opened),      RIGGED(last_chunk_is_cut_off),
-        RIGGED(several_at_once),        RIGGED(idle_and_back),
-        RIGGED(switch_wants_two_looks), RIGGED(hostile_at_any_moment),
-        RIGGED(something_else),         RIGGED(truncated_while_playing),
-        RIGGED(deleted_and_recreated),  RIGGED(not_permitted),
-        RIGGED(odd_kinds_of_file),      cmocka_unit_test(mapped_memory),
+        RIGGED(file_appears),
+        RIGGED(stale_header),
+        RIGGED(closed_and_opened),
+        RIGGED(last_chunk_is_cut_off),
+        RIGGED(several_at_once),
+        RIGGED(idle_and_back),
+        RIGGED(switch_wants_two_looks),
+        RIGGED(hostile_at_any_moment),
+        RIGGED(something_else),
+        RIGGED(truncated_while_playing),
+        RIGGED(deleted_and_recreated),
+        RIGGED(not_permitted),
+        RIGGED(odd_kinds_of_file),
+        RIGGED(changes_while_read),
+        cmocka_unit_test(mapped_memory),
     };
     return cmocka_run_group_tests_name("source_shm", tests, NULL, NULL);
 }
