@@ -26,7 +26,7 @@ static int map_all(struct shm_file *file)
             continue;
         }
         if (file->map)
-            munmap((void *)(uintptr_t)file->map, (size_t)file->map_bytes);
+            munmap(file->map, (size_t)file->map_bytes);
         good += step;
         file->map = map;
         file->map_bytes = good * page;
@@ -62,7 +62,7 @@ int shm_file_open(struct shm_file *file, const char *path)
 void shm_file_close(struct shm_file *file)
 {
     if (file->map)
-        munmap((void *)(uintptr_t)file->map, (size_t)file->map_bytes);
+        munmap(file->map, (size_t)file->map_bytes);
     if (file->fd >= 0)
         close(file->fd);
     *file = SHM_FILE_CLOSED;

@@ -13,8 +13,8 @@
 #include <sys/types.h>
 
 struct shm_file {
-    int fd;          /* -1: closed */
-    const void *map; /* NULL: read with pread */
+    int fd;    /* -1: closed */
+    void *map; /* read only; NULL: read with pread */
     uint64_t map_bytes;
     dev_t device;
     ino_t inode;

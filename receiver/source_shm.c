@@ -62,7 +62,7 @@ static void set_state(struct source_shm *s, enum source_state state, const char 
         return;
     int length = snprintf(status->detail, sizeof status->detail, "%s%.90s%s", before, s->path, after);
     if (length >= (int)sizeof status->detail)
-        strcpy(status->detail + sizeof status->detail - 4, "...");
+        memcpy(status->detail + sizeof status->detail - 4, "...", 4);
 }
 
 static void set_failed(struct source_shm *s, int error)

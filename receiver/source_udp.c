@@ -26,7 +26,7 @@
 #define EMPTY_BATCHES 8     /* of packets that mean nothing, before others get their turn */
 #define HEADROOM      64    /* before a packet: room for what a frame left over, and alignment */
 #define SLOT_BYTES    (PACKET_BYTES + 4096)
-#define FRAME_BYTES   (4 * PCM_CHANNELS_MAX)
+#define FRAME_BYTES   32u  /* of the largest frame: 8 channels of 32 bit */
 #define HELD_BYTES    9216 /* of a stream's first packet; more than a jumbo frame carries */
 #define HELD_SLOT     (FRAME_BYTES + HELD_BYTES)
 #define CONTROL_BYTES (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))

@@ -168,7 +168,22 @@ int udp_socket_refresh(struct udp_socket *udp)
     return udp->joined_count > 0 ? 0 : -ENODEV;
 }
 
-/* The inode of a socket bound to the port, from a table in /proc/net; 0: none. */
+/* One line of a table in /proc/net: "0: ADDRESS:PORT ..." in hexadecimal, the inode in the tenth field. The inode, or 0
+ * where the line is about another port. */
+static unsigned long line_inode(char *line, uint16_t port)
+{
+    char *rest = NULL, *local = NULL;
+    char *field = strtok_r(line, " ", &rest);
+    for (unsigned i = 0; field && i < 9; i++) {
+        if (i == 1)
+            local = field;
+        field = strtok_r(NULL, " ", &rest);
+    }
+    const char *colon = field && local ? strrchr(local, ':') : NULL;
+    return colon && strtoul(colon + 1, NULL, 16) == port ? strtoul(field, NULL, 10) : 0;
+}
+
+/* The inode of a socket bound to the port; 0: none. */
 static unsigned long port_inode(const char *table, uint16_t port)
 {
     FILE *file = fopen(table, "re");
@@ -176,13 +191,8 @@ static unsigned long port_inode(const char *table, uint16_t port)
         return 0;
     char line[512];
     unsigned long inode = 0;
-    while (inode == 0 && fgets(line, sizeof line, file)) {
-        unsigned local;
-        unsigned long found;
-        if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%x %*s %*s %*s %*s %*s %*s %*s %lu", &local, &found) == 2 &&
-            local == port)
-            inode = found;
-    }
+    while (inode == 0 && fgets(line, sizeof line, file))
+        inode = line_inode(line, port);
     fclose(file);
     return inode;
 }
