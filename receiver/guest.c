@@ -287,7 +287,7 @@ static int run(struct guest *guest)
         fprintf(stderr, "earshot guest: cannot read what to play: %s\n", strerror(-result));
     if (guest->lost_packets > 0)
         fprintf(stderr, "%" PRIu64 " packets could not be sent.\n", guest->lost_packets);
-    return result < 0 ? STATUS_FAILED : STATUS_OK;
+    return result < 0 || guest->send_failed ? STATUS_FAILED : STATUS_OK;
 }
 
 int guest_run(int argc, char **argv)

@@ -252,7 +252,7 @@ static int listen_on_loopback(unsigned *port)
     return fd;
 }
 
-/* Takes the packets that lie in the socket, one payload after the other. Each must be `size` long, from `from`. */
+/* Takes the packets that lie in the socket, one payload after the other. Each must be `size` long, from `from` (NULL: anybody). */
 static size_t take_packets(int fd, size_t size, const char *from, struct scream_udp_header *header, uint8_t *pcm,
                            size_t room)
 {
@@ -263,7 +263,8 @@ static size_t take_packets(int fd, size_t size, const char *from, struct scream_
     ssize_t got;
     while ((got = recvfrom(fd, packet, sizeof packet, 0, (struct sockaddr *)&sender, &length)) >= 0) {
         assert_int_equal(got, SCREAM_UDP_HEADER_BYTES + size);
-        assert_int_equal(sender.sin_addr.s_addr, inet_addr(from));
+        if (from)
+            assert_int_equal(sender.sin_addr.s_addr, inet_addr(from));
         assert_int_equal(scream_udp_parse(header, packet, (size_t)got), (int)size);
         assert_true((packets + 1) * size <= room);
         memcpy(pcm + packets++ * size, packet + SCREAM_UDP_HEADER_BYTES, size);
@@ -306,6 +307,26 @@ static void packets_of_so_many_frames_from_another_address(void **state)
     assert_int_equal(header.sample_size, 24);
     assert_int_equal(header.channels, 6);
     assert_int_equal(header.channel_map, 0xFFFF);
+}
+
+static void packets_reach_a_group_through_a_named_interface(void **state)
+{
+    (void)state;
+    unsigned port;
+    int fd = listen_on_loopback(&port);
+    close(fd);
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct ip_mreqn join = {.imr_multiaddr.s_addr = inet_addr("239.255.77.78"),
+                            .imr_address.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof any), 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof join), 0);
+    assert_int_equal(guest("--udp 239.255.77.78:%u -i lo -i 127.0.0.1 --seconds 0.012 -q", port), 0);
+    assert_int_equal(guest("--udp 239.255.77.78:%u -i lo --seconds 0.012 -q", port), 0);
+    struct scream_udp_header header;
+    uint8_t pcm[4 * 1152];
+    assert_int_equal(take_packets(fd, 1152, NULL, &header, pcm, sizeof pcm), 4);
+    assert_memory_equal(pcm, pcm + 2 * 1152, 2 * 1152);
 }
 
 /* Standard input for one run: the file's bytes. */
@@ -416,6 +437,7 @@ static void wrong_options_and_failures_differ(void **state)
     assert_int_equal(guest("--shm %s", f->directory), 1);
     assert_int_equal(guest("--shm /dev/null"), 1);
     assert_int_equal(guest("-i nosuchif0"), 1);
+    assert_int_equal(guest("--udp 255.255.255.255 --seconds 0.012"), 1); /* nobody may, without SO_BROADCAST */
     assert_int_equal(guest("--udp 127.0.0.1 -i 192.0.2.1"), 1);
     assert_int_equal(guest("--shm %s --log %s/no/such", f->ring, f->directory), 1);
 }
@@ -430,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(log_has_a_line_for_each_delivery, set_up, tear_down),
         cmocka_unit_test(packets_carry_the_tone),
         cmocka_unit_test(packets_of_so_many_frames_from_another_address),
+        cmocka_unit_test(packets_reach_a_group_through_a_named_interface),
         cmocka_unit_test_setup_teardown(stdin_passes_unchanged_across_packets, set_up, tear_down),
 #ifdef EARSHOT_WAV
         cmocka_unit_test_setup_teardown(a_sound_file_brings_its_format_and_loops, set_up, tear_down),
