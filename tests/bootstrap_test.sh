@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 failures=0
 
 # What no system is without, as far as bootstrap uses it.
-everywhere='sh env dirname readlink mkdir rm mktemp sed tr awk tail cat ls nproc chmod touch'
+everywhere='sh env printf dirname readlink mkdir rm mktemp sed tr awk tail cat ls nproc chmod touch'
 
 check() { # check WHAT EXPECTED GOT
     if [ "$2" = "$3" ]; then
