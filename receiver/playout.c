@@ -359,6 +359,7 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
         p->stats.resyncs++;
     }
     p->trace.error_s = error_s;
+    p->trace.slope = slope;
     error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
     if (p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
         error_s = 0.0; /* a jump is due: bending the pitch would not help */

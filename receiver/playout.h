@@ -62,6 +62,7 @@ struct playout_trace {
     double error_s;  /* fill minus target */
     double step;     /* source frames per device frame */
     double target_s;
+    double slope; /* of the target, s per s: what part of the step is meant to move the fill */
 };
 
 /* [rt] Between pulls, by the thread that pulls. */

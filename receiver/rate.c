@@ -23,6 +23,7 @@ static const struct gear gears[RATE_GEARS] = {
 #define INTEGRAL_LIMIT   500e-6
 #define TARGET_RISE      300e-6
 #define TARGET_FALL      100e-6
+#define TARGET_TIME_S    10.0 /* half a millisecond at 50 ppm: 0.09 cents */
 
 static double clamp(double value, double limit)
 {
@@ -85,7 +86,7 @@ bool rate_locked(const struct rate_loop *loop)
 
 double rate_target_move(struct rate_target *target, double goal_s, double dt_s)
 {
-    double step = fmax(-TARGET_FALL * dt_s, fmin(goal_s - target->fill_s, TARGET_RISE * dt_s));
-    target->fill_s += step;
-    return dt_s > 0.0 ? step / dt_s : 0.0;
+    double slope = fmax(-TARGET_FALL, fmin((goal_s - target->fill_s) / TARGET_TIME_S, TARGET_RISE));
+    target->fill_s += slope * dt_s;
+    return slope;
 }

@@ -37,7 +37,8 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
 /* True in the last gear with a small error. */
 bool rate_locked(const struct rate_loop *loop);
 
-/* The target fill: rises by at most 300 ppm of real time, falls by at most 100, so that nobody hears it. */
+/* The target fill: rises by at most 300 ppm of real time, falls by at most 100, and comes in softly, so that nobody
+ * hears it. */
 struct rate_target {
     double fill_s; /* where it is now */
 };

@@ -6,9 +6,11 @@
 #define NS_PER_MS      1e6
 #define HALF_WINDOW_NS 30000000000
 #define LOWER_AFTER_NS 60000000000
+#define FIRST_AFTER_NS 20000000000 /* what was only assumed is given up sooner */
 #define STALL_AGAIN_NS 60000000000
 #define MARGIN_NS      (0.5 * NS_PER_MS)
-#define LOWER_STEP_NS  (1.0 * NS_PER_MS)
+#define USED_UP_NS     (0.1 * NS_PER_MS) /* so little margin left: raise */
+#define LOWER_STEP_NS  (0.4 * NS_PER_MS)
 #define OUTLIER        2.0
 
 void target_init(struct target_hold *target, double initial_ns)
@@ -27,7 +29,10 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
         target->stall_at_ns = now_ns;
     }
     target->window_max_ns[0] = fmax(target->window_max_ns[0], lateness_ns);
-    target->hold_ns = fmax(target->hold_ns, lateness_ns + MARGIN_NS);
+    if (lateness_ns > target->hold_ns - USED_UP_NS) {
+        target->hold_ns = lateness_ns + MARGIN_NS;
+        target->learnt = true;
+    }
 }
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
@@ -35,8 +40,10 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
     double enough_ns = fmax(target->window_max_ns[0], target->window_max_ns[1]) + MARGIN_NS;
     if (enough_ns > target->hold_ns - LOWER_STEP_NS)
         target->below_since_ns = now_ns;
-    else if (now_ns - target->below_since_ns >= LOWER_AFTER_NS)
+    else if (now_ns - target->below_since_ns >= (target->learnt ? LOWER_AFTER_NS : FIRST_AFTER_NS)) {
         target->hold_ns = enough_ns;
+        target->learnt = true;
+    }
 }
 
 void target_update(struct target_hold *target, int64_t now_ns, double lateness_ns, enum clock_verdict verdict)

@@ -5,7 +5,7 @@
  * Pure arithmetic; [src], one thread.
  *
  * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
- * spent clearly below. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
+ * spent clearly below (20 s where it was only the initial guess). One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
  * second one follows within a minute.
  */
 #ifndef EARSHOT_TARGET_H
@@ -23,6 +23,7 @@ struct target_hold {
     double pending_ns; /* lateness of arrivals off the line, until it is known whether the line or they were wrong */
     double stall_ns;   /* the last outlier, and when it came */
     int64_t stall_at_ns;
+    bool learnt; /* the hold is no longer the initial guess */
 };
 
 /* initial_ns: what to expect before anything is known (> 0). */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * The shared-memory ring as the guest's driver lays it out: header, validation, where chunks lie, what a reader has
- * missed - and the writer's side, for the guest's double. Pure functions over bytes: who reads the memory, and how,
- * is the caller's business. Any thread.
+ * missed - and the writer's side, for the guest's double. Who reads the memory, and how, is the caller's business:
+ * all but the writer are pure functions over private copies. Any thread.
  */
 #ifndef EARSHOT_SCREAM_SHM_H
 #define EARSHOT_SCREAM_SHM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SCREAM_SHM_MAGIC        0x11112014u
@@ -31,5 +32,69 @@ void scream_shm_encode(uint8_t bytes[SCREAM_SHM_HEADER_BYTES], const struct scre
 
 /* Byte position of chunk `index`. */
 uint64_t scream_shm_chunk_at(const struct scream_shm_header *header, uint16_t index);
+
+/* The same stream's header: all fields but write_idx. */
+bool scream_shm_same_stream(const struct scream_shm_header *a, const struct scream_shm_header *b);
+
+/* What a header that passed the check means. */
+struct scream_shm_geometry {
+    uint32_t rate;         /* frames per second */
+    uint32_t frame_bytes;  /* 2..32 */
+    uint32_t chunk_frames; /* > 0, at most a second */
+    uint16_t chunks;       /* >= 2; indexes run from 0 to chunks - 1 */
+    uint16_t usable;       /* chunks that lie inside the memory: `chunks`, or one less */
+    int64_t chunk_ns;      /* playing time of a chunk, at least 1 */
+};
+
+/* Checks a header with magic against the size of the memory it lies in. True: *geometry is filled, and every chunk
+ * below `usable` ends inside `bytes`. False: `reason` says which field is wrong, in a sentence's end ("chunk_size is
+ * 0"); always terminated. The driver computes max_chunks without counting its own header, so its last chunk may end
+ * past the memory: that one is left out (`usable`); more than one such chunk is an error. */
+bool scream_shm_check(struct scream_shm_geometry *geometry, const struct scream_shm_header *header, uint64_t bytes,
+                      char *reason, size_t reason_size);
+
+enum scream_shm_step {
+    SCREAM_SHM_SAME,     /* no new chunk */
+    SCREAM_SHM_ADVANCED, /* `count` chunks from `first` on are new */
+    SCREAM_SHM_RESYNC,   /* another stream, or the place was lost: the new chunks known to be fresh, if any */
+};
+
+struct scream_shm_advance {
+    enum scream_shm_step step;
+    uint16_t first; /* index of the oldest new chunk; following ones wrap at `chunks` */
+    uint16_t count; /* 0 for SAME, and for RESYNC where nothing new is certain */
+};
+
+/* What was written between two looks. `last` and `now` passed the check, `geometry` is now's. since_look_ns: time
+ * since `last` was read. still_ns: how long its index had stood still by then. A guest cannot have written more than
+ * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. */
+struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *last,
+                                             const struct scream_shm_header *now,
+                                             const struct scream_shm_geometry *geometry, int64_t since_look_ns,
+                                             int64_t still_ns);
+
+/* Were `count` chunks up to seen->write_idx still intact when `after` was read? `after` is the raw header, unchecked. */
+bool scream_shm_intact(const struct scream_shm_header *seen, const struct scream_shm_header *after, uint16_t count);
+
+/* The writer's side, over mapped memory that others read meanwhile. One thread. */
+struct scream_shm_writer {
+    uint8_t *memory; /* the caller's; 4-byte aligned */
+    struct scream_shm_header header;
+};
+
+/* Opens a stream as the driver does: header zeroed, fields filled, magic last. From `header` are taken chunk_size and
+ * the format's fields; offset where not 0. -EINVAL: `bytes` has no room for two chunks. */
+int scream_shm_writer_open(struct scream_shm_writer *writer, void *memory, size_t bytes,
+                           const struct scream_shm_header *header);
+/* Where the next chunk (chunk_size bytes) goes. */
+uint8_t *scream_shm_writer_chunk(const struct scream_shm_writer *writer);
+/* The chunk is complete: readers that see the new index see its data. */
+void scream_shm_writer_publish(struct scream_shm_writer *writer);
+/* Zeroes the header, as the driver does when a stream closes. */
+void scream_shm_writer_close(struct scream_shm_writer *writer);
+
+/* Copies the header out of memory that is being written: each field is read once, magic and index first, and what is
+ * read after this call is at least as new as the index. memory is 4-byte aligned and holds the header. */
+void scream_shm_snapshot(uint8_t bytes[SCREAM_SHM_HEADER_BYTES], const void *memory);
 
 #endif

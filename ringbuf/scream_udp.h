@@ -20,7 +20,8 @@ struct scream_udp_header {
     uint16_t channel_map;
 };
 
-/* Returns the number of payload bytes (> 0), or -EBADMSG for what cannot be one of the driver's packets. */
+/* Returns the number of payload bytes (> 0, whole samples, not always whole frames), or -EBADMSG for what cannot be
+ * one of the driver's packets; then *header is left alone. */
 int scream_udp_parse(struct scream_udp_header *header, const uint8_t *packet, size_t size);
 
 /* Writes the header before a payload. */

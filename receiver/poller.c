@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/poller.h"
+
+#define MS 1000000.0
+
+#define POLL_NS      (1.0 * MS)
+#define LEAD_NS      (1.0 * MS) /* and up to one POLL_NS of dither: 1.5 ms on average */
+#define COARSE_NS    (2.0 * MS) /* windows wider than this were slept through */
+#define IDLE_LOOK_NS (110.0 * MS)
+#define IDLE_FULL_NS (30000.0 * MS)
+
+/* Gains of the phase and the period. Only wake-ups hang on them; the clock filter has its own. */
+#define PHASE_GAIN  0.15
+#define PERIOD_GAIN 0.01
+/* Clocks are off by 2000 ppm at worst. */
+#define PERIOD_TOLERANCE 0.005
+/* Of the earliness seen, per chunk: halves in 2.8 s of 20 ms chunks. */
+#define EARLY_DECAY 0.995
+
+void poller_init(struct poller *poller, uint64_t seed, int64_t period_ns, int64_t now_ns)
+{
+    *poller = (struct poller){
+        .random = seed * 2 + 1, /* xorshift's state must not be 0 */
+        .period_ns = (double)period_ns,
+        .nominal_ns = (double)period_ns,
+        .seen_ns = now_ns,
+        .look_ns = now_ns,
+    };
+}
+
+/* Uniform in [0, 1). */
+static double dither(struct poller *poller)
+{
+    uint64_t x = poller->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    poller->random = x;
+    return (double)((x * UINT64_C(0x2545f4914f6cdd1d)) >> 11) * 0x1p-53;
+}
+
+static double clamp(double value, double low, double high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* Learns from an arrival that was seen sharply, `error` after its prediction. */
+static void track(struct poller *poller, double error, uint32_t chunks)
+{
+    double limit = poller->nominal_ns / 4;
+    double bounded = clamp(error, -limit, limit);
+    poller->phase_ns += (int64_t)(chunks * poller->period_ns + PHASE_GAIN * bounded);
+    poller->period_ns =
+        clamp(poller->period_ns + PERIOD_GAIN * bounded / chunks, poller->nominal_ns * (1 - PERIOD_TOLERANCE),
+              poller->nominal_ns * (1 + PERIOD_TOLERANCE));
+}
+
+static void remember_early(struct poller *poller, double early)
+{
+    poller->early_ns *= EARLY_DECAY;
+    if (early > poller->early_ns)
+        poller->early_ns = early;
+    if (poller->early_ns > poller->nominal_ns)
+        poller->early_ns = poller->nominal_ns;
+}
+
+struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t last_look_ns, uint32_t chunks)
+{
+    double window = now_ns > last_look_ns ? (double)(now_ns - last_look_ns) : 0;
+    bool coarse = window > COARSE_NS;
+    /* Where the prediction lies, seen from now; a guest that paused or restarted is far off it. */
+    double predicted = (double)(poller->phase_ns - now_ns) + chunks * poller->period_ns;
+    bool predictable =
+        poller->tracking && predicted > -window - poller->nominal_ns && predicted < (chunks + 1) * poller->nominal_ns;
+    double arrival;
+    if (!coarse) {
+        arrival = -window / 2;
+    } else if (predictable) {
+        arrival = clamp(predicted, -window, -POLL_NS / 2);
+    } else {
+        /* A guest at its own pace needed all but the first chunk's time after the last look. */
+        double rest = window - (chunks - 1) * poller->nominal_ns;
+        if (rest > 0)
+            window = rest;
+        arrival = -window / 2;
+    }
+
+    if (predictable) {
+        /* Before now for certain; by how much more only a look nearby can tell. */
+        remember_early(poller, coarse ? predicted + POLL_NS : predicted);
+        track(poller, arrival - predicted, chunks);
+    } else {
+        poller->phase_ns = now_ns + (int64_t)arrival;
+        poller->early_ns = 0;
+    }
+    poller->tracking = true;
+    poller->seen_ns = now_ns;
+    poller->look_ns = now_ns;
+    return (struct poller_arrival){
+        .arrival_ns = now_ns + (int64_t)arrival,
+        .window_ns = (int64_t)window,
+        .coarse = coarse,
+    };
+}
+
+void poller_missed(struct poller *poller, int64_t now_ns)
+{
+    poller->look_ns = now_ns;
+}
+
+int64_t poller_next_ns(struct poller *poller)
+{
+    double random = dither(poller);
+    double idle = (double)(poller->look_ns - poller->seen_ns) / IDLE_FULL_NS;
+    double interval = clamp(IDLE_LOOK_NS * idle * idle, POLL_NS, IDLE_LOOK_NS);
+    double wait = interval + (random - 0.5) * POLL_NS;
+    if (poller->tracking) {
+        double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
+        double sleep = due - poller->early_ns - LEAD_NS - random * POLL_NS;
+        if (sleep > wait)
+            wait = sleep;
+    }
+    return poller->look_ns + (int64_t)wait;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When to look at a shared-memory ring, and when what a look found became available. Pure arithmetic: all times come
+ * in as arguments (CLOCK_MONOTONIC), so the simulator drives the same code. No memory, no lock; one thread, any.
+ *
+ * A look every 1 ms on average, dithered evenly by half of that, finds a chunk 0.5 ms late on average, whatever the
+ * guest's clock does; a fixed interval would beat against it. The looks in between are saved by sleeping until
+ * shortly before the next chunk is due.
+ */
+#ifndef EARSHOT_POLLER_H
+#define EARSHOT_POLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct poller {
+    uint64_t random;
+    double period_ns;  /* per chunk, estimated */
+    double nominal_ns; /* per chunk, as the format has it */
+    double early_ns;   /* how much earlier than predicted chunks have come lately */
+    int64_t phase_ns;  /* smoothed arrival of the newest chunk */
+    int64_t seen_ns;   /* look that last saw a chunk; before the first: the start */
+    int64_t look_ns;   /* last look */
+    bool tracking;     /* phase_ns predicts the next chunk */
+};
+
+struct poller_arrival {
+    int64_t arrival_ns; /* when the newest chunk is believed to have become complete: never after the look */
+    int64_t window_ns;  /* width of the interval before the look in which it must have */
+    bool coarse;        /* the look came after a sleep: arrival_ns is a guess from the prediction or the window */
+};
+
+/* `seed`: any number, another for each ring. period_ns: a chunk's playing time, > 0. Idle time counts from now_ns. */
+void poller_init(struct poller *poller, uint64_t seed, int64_t period_ns, int64_t now_ns);
+
+/* A look at now_ns found `chunks` (> 0) new ones; the look before it, at last_look_ns, had not. */
+struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t last_look_ns, uint32_t chunks);
+
+/* A look at now_ns found nothing new. */
+void poller_missed(struct poller *poller, int64_t now_ns);
+
+/* When to look next, after seen() or missed(). Draws from the dither: call once per look. At least 0.5 ms after the
+ * last look; a guest that is silent for 30 s is looked at every 110 ms. */
+int64_t poller_next_ns(struct poller *poller);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * earshot-sim: runs the trials over a number of seeds and prints a table of every gate.
+ */
+#include "tests/sim/gates.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TRIALS_MAX 128
+#define SEEDS_MAX  100
+#define WORKERS    2
+
+struct run_options {
+    unsigned seeds, workers;
+    double seconds;
+    bool quick, long_runs, all_rows;
+    const char *only, *csv_dir, *plot_dir;
+};
+
+static bool wanted(const struct trial *trial, const struct run_options *options)
+{
+    if (trial->long_run)
+        return options->long_runs;
+    return !options->quick || trial->quick;
+}
+
+static unsigned trial_seeds(const struct trial *trial, const struct run_options *options)
+{
+    return trial->long_run ? 1 : options->seeds;
+}
+
+static void file_name(char *path, size_t size, const char *dir, const char *trial, const char *suffix)
+{
+    char safe[64];
+    size_t i = 0;
+    for (; trial[i] && i < sizeof safe - 1; i++)
+        safe[i] = strchr(" +%,/", trial[i]) ? '_' : trial[i];
+    safe[i] = 0;
+    snprintf(path, size, "%s/%s%s", dir, safe, suffix);
+}
+
+static void run_one(const struct trial *trial, unsigned seed, const struct run_options *options,
+                    struct sim_result *result)
+{
+    struct sim_options one = {.seed = seed + 1, .thd = trial->thd};
+    char path[512];
+    if (options->csv_dir && seed == 0) {
+        file_name(path, sizeof path, options->csv_dir, trial->name, ".csv");
+        one.csv = fopen(path, "w");
+        if (!one.csv)
+            fprintf(stderr, "cannot write %s\n", path);
+    }
+    sim_run(&trial->scenario, &one, result);
+    if (one.csv)
+        fclose(one.csv);
+}
+
+/* Prints each gate of a trial with its worst seed; returns how many fail. */
+static unsigned report(const struct trial *trial, const struct sim_result *results, unsigned seeds, bool all_rows)
+{
+    unsigned failed = 0;
+    for (const struct gate *g = trial->gates; g->name; g++) {
+        double low = INFINITY, high = -INFINITY;
+        unsigned at = 0;
+        bool bad = false;
+        for (unsigned s = 0; s < seeds; s++) {
+            double value;
+            memcpy(&value, (const char *)&results[s] + g->field, sizeof value);
+            if (value > high)
+                at = s;
+            low = fmin(low, value);
+            high = fmax(high, value);
+            bad |= !(value >= g->min && value <= g->max);
+        }
+        failed += bad;
+        if (!bad && !all_rows)
+            continue;
+        printf("%-4s %-36s %-28s %10.3f .. %-10.3f", bad ? "FAIL" : "ok", trial->name, g->name, low, high);
+        if (isfinite(g->min))
+            printf(" >= %g", g->min);
+        if (isfinite(g->max))
+            printf(" <= %g", g->max);
+        printf("  (seed %u)\n", at + 1);
+    }
+    return failed;
+}
+
+static void plot(const struct trial *trial, const struct run_options *options)
+{
+    char csv[512], png[512];
+    file_name(csv, sizeof csv, options->csv_dir, trial->name, ".csv");
+    file_name(png, sizeof png, options->plot_dir, trial->name, ".png");
+    FILE *gnuplot = popen("gnuplot", "w");
+    if (!gnuplot)
+        return;
+    fprintf(gnuplot,
+            "set terminal pngcairo size 1200,800\nset output '%s'\nset datafile separator ','\n"
+            "set datafile missing 'nan'\nset multiplot layout 2,1 title \"%s\"\nset xlabel 's'\nset grid\n"
+            "set ylabel 'ms'\nplot '%s' using 1:2 with lines title 'fill', '' using 1:3 with lines title 'target'\n"
+            "set ylabel 'ppm'\nplot '%s' using 1:4 with lines title 'ratio error'\nunset multiplot\n",
+            png, trial->name, csv, csv);
+    if (pclose(gnuplot) != 0)
+        fprintf(stderr, "gnuplot could not draw %s\n", png);
+}
+
+static int usage(FILE *out)
+{
+    fputs("earshot-sim [--seeds N] [--seconds S] [--only TEXT] [--quick] [--long] [--all] [--workers N]\n"
+          "            [--csv DIR] [--plot DIR]\n"
+          "  --quick  the short matrix   --long  the 24 h runs as well   --all  print passed gates too\n",
+          out);
+    return out == stderr ? 2 : 0;
+}
+
+static int parse(int argc, char **argv, struct run_options *o)
+{
+    static const struct option table[] = {
+        {"seeds",   required_argument, NULL, 's'},
+        {"seconds", required_argument, NULL, 't'},
+        {"only",    required_argument, NULL, 'o'},
+        {"quick",   no_argument,       NULL, 'q'},
+        {"long",    no_argument,       NULL, 'l'},
+        {"all",     no_argument,       NULL, 'a'},
+        {"csv",     required_argument, NULL, 'c'},
+        {"plot",    required_argument, NULL, 'p'},
+        {"help",    no_argument,       NULL, 'h'},
+        {"workers", required_argument, NULL, 'w'},
+        {NULL,      0,                 NULL, 0  },
+    };
+    for (int c; (c = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
+        switch (c) {
+        case 's':
+            o->seeds = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 't':
+            o->seconds = strtod(optarg, NULL);
+            break;
+        case 'w':
+            o->workers = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'o':
+            o->only = optarg;
+            break;
+        case 'q':
+            o->quick = true;
+            break;
+        case 'l':
+            o->long_runs = true;
+            break;
+        case 'a':
+            o->all_rows = true;
+            break;
+        case 'c':
+            o->csv_dir = optarg;
+            break;
+        case 'p':
+            o->plot_dir = optarg;
+            break;
+        case 'h':
+            return usage(stdout);
+        default:
+            return usage(stderr);
+        }
+    }
+    if (o->seeds < 1 || o->seeds > SEEDS_MAX || o->seconds < 250.0 || o->workers < 1 || o->workers > 64) {
+        fprintf(stderr, "earshot-sim: 1 to %d seeds, at least 250 s, 1 to 64 workers\n", SEEDS_MAX);
+        return 2;
+    }
+    if (o->plot_dir && !o->csv_dir)
+        o->csv_dir = o->plot_dir;
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct run_options options = {.seeds = 20, .seconds = 300.0, .workers = WORKERS};
+    int done = parse(argc, argv, &options);
+    if (done >= 0)
+        return done;
+
+    struct trial *all = calloc(TRIALS_MAX, sizeof *all);
+    const struct trial **chosen = calloc(TRIALS_MAX, sizeof *chosen);
+    const size_t results_size = sizeof(struct sim_result) * TRIALS_MAX * SEEDS_MAX;
+    struct sim_result *results = mmap(NULL, results_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!all || !chosen || results == MAP_FAILED)
+        return 1;
+    size_t count = gates_list(all, TRIALS_MAX, options.seconds), n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (wanted(&all[i], &options) && (!options.only || strstr(all[i].name, options.only)))
+            chosen[n++] = &all[i];
+
+    for (unsigned w = 0; w < options.workers; w++) {
+        pid_t pid = fork();
+        if (pid < 0)
+            return 1;
+        if (pid > 0)
+            continue;
+        unsigned job = 0;
+        for (size_t i = 0; i < n; i++)
+            for (unsigned s = 0; s < trial_seeds(chosen[i], &options); s++)
+                if (job++ % options.workers == w)
+                    run_one(chosen[i], s, &options, &results[i * SEEDS_MAX + s]);
+        _exit(0);
+    }
+    for (unsigned w = 0; w < options.workers; w++) {
+        int status;
+        if (wait(&status) < 0 || status != 0) {
+            fprintf(stderr, "a worker died\n");
+            return 1;
+        }
+    }
+
+    unsigned failed = 0, gates = 0;
+    for (size_t i = 0; i < n; i++) {
+        failed += report(chosen[i], &results[i * SEEDS_MAX], trial_seeds(chosen[i], &options), options.all_rows);
+        for (const struct gate *g = chosen[i]->gates; g->name; g++)
+            gates++;
+        if (options.plot_dir)
+            plot(chosen[i], &options);
+    }
+    printf("%zu trials, %u gates, %u failed\n", n, gates, failed);
+    free(all);
+    free(chosen);
+    munmap(results, results_size);
+    return n == 0 || failed > 0;
+}
