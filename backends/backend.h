@@ -66,6 +66,8 @@ struct backend_stream;
 struct backend {
     const char *name;  /* for -o */
     const char *title; /* for people: "PipeWire" */
+    /* What -d may be, for --help and for the line that reports -EINVAL of open or context_open: "a file". */
+    const char *target_help;
     bool needs_target; /* -o wav needs -d FILE */
     bool for_auto;     /* `auto` considers it */
 

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The PipeWire backend against a private PipeWire with null sinks: what backends/backend.h promises, and nothing else.
+
+usage: backend_pipewire_test.py BACKEND_REMOTE [SCENARIO ...]
+Exit 77 where a tool is missing (ctest: skipped).
+"""
+
+import array
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOOLS = ["dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-metadata", "pw-cat", "pw-dump"]
+
+
+class Server:
+    """dbus, pipewire and wireplumber with a runtime directory of their own."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="earshot-pw-")
+        os.chmod(self.dir, 0o700)
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("PIPEWIRE", "PULSE", "DBUS", "XDG_"))}
+        self.env = dict(keep, XDG_RUNTIME_DIR=self.dir, HOME=self.dir, XDG_CONFIG_HOME=self.dir + "/config",
+                        XDG_STATE_HOME=self.dir + "/state", LC_ALL="C",
+                        DBUS_SESSION_BUS_ADDRESS="unix:path=" + self.dir + "/bus")
+        self.log = open(self.dir + "/log", "w")
+        self.processes = {}
+        self.spawn("dbus", ["dbus-daemon", "--session", "--nofork", "--nopidfile",
+                            "--address=" + self.env["DBUS_SESSION_BUS_ADDRESS"]])
+        self.wait_for(lambda: os.path.exists(self.dir + "/bus"), "the bus")
+
+    def spawn(self, name, command):
+        self.processes[name] = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log,
+                                                stderr=self.log)
+
+    @staticmethod
+    def wait_for(condition, what, seconds=10):
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"waited {seconds} s for {what}")
+            time.sleep(0.02)
+
+    def run(self, *command):
+        return subprocess.run(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=20, check=False).stdout
+
+    def start(self, sinks=("testsink",)):
+        self.spawn("pipewire", ["pipewire"])
+        self.wait_for(lambda: os.path.exists(self.dir + "/pipewire-0"), "pipewire")
+        self.spawn("wireplumber", ["wireplumber"])
+        self.wait_for(lambda: "WirePlumber" in self.run("pw-cli", "ls", "Client"), "wireplumber")
+        for sink in sinks:
+            self.add_sink(sink)
+
+    def add_sink(self, name, channels="FL FR"):
+        self.run("pw-cli", "create-node", "adapter",
+                 f"{{ factory.name=support.null-audio-sink node.name={name} media.class=Audio/Sink "
+                 f"object.linger=true audio.position=[{channels}] monitor.channel-volumes=true }}")
+        self.wait_for(lambda: f'"{name}"' in self.run("pw-cli", "ls", "Node"), name)
+
+    def remove_sink(self, name):
+        self.run("pw-cli", "destroy", name)
+        self.wait_for(lambda: f'"{name}"' not in self.run("pw-cli", "ls", "Node"), f"{name} to go")
+
+    def setting(self, key, value):
+        self.run("pw-metadata", "-n", "settings", "0", key, str(value))
+
+    def stop(self):
+        for name in ("wireplumber", "pipewire"):
+            self.end(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.dir + "/pipewire-0")
+
+    def end(self, name):
+        process = self.processes.pop(name, None)
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def freeze(self, frozen):
+        self.processes["pipewire"].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def close(self):
+        for name in list(self.processes)[::-1]:
+            self.end(name)
+        self.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Remote:
+    """backend_remote at the other end of a pipe."""
+
+    def __init__(self, program, server):
+        self.process = subprocess.Popen([program, "pipewire"], env=server.env, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=False, bufsize=0)
+        self.pending = b""
+
+    def line(self, seconds):
+        end = time.monotonic() + seconds
+        while b"\n" not in self.pending:
+            left = end - time.monotonic()
+            assert left > 0 and select.select([self.process.stdout], [], [], left)[0], "no answer: it hangs"
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, f"backend_remote died: {self.process.wait()}"
+            self.pending += data
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line.decode()
+
+    def ask(self, command, seconds=5):
+        self.process.stdin.write(command.encode() + b"\n")
+        return self.line(seconds)
+
+    def ok(self, command, seconds=5):
+        answer = self.ask(command, seconds)
+        assert answer.startswith("ok"), f"{command}: {answer}"
+        return answer.split()[1:]
+
+    def dump(self, index):
+        self.process.stdin.write(b"dump %d\n" % index)
+        lines = []
+        while not lines or lines[-1] != "ok":
+            lines.append(self.line(5))
+        return lines[:-1]
+
+    def open(self, name="guest", channels=2, mask=3, period_us=5333, target="-", connect="connect"):
+        return int(self.ok(f"open {name} {channels} {mask:x} {period_us} {target} {connect}")[0])
+
+    def stats(self, index):
+        return {k: int(v) for k, v in (pair.split("=") for pair in self.ask(f"stats {index}").split())}
+
+    def settle(self, index, seconds=0.7):
+        """Stats of a window that begins now."""
+        self.stats(index)
+        time.sleep(seconds)
+        return self.stats(index)
+
+    def wait_state(self, command, state, seconds=8):
+        Server.wait_for(lambda: self.ask(command) == state, f"{command} to be {state}", seconds)
+
+    def wait_pulls(self, index, seconds=5):
+        self.stats(index)
+        Server.wait_for(lambda: self.stats(index)["pulls"] > 0, "a pull", seconds)
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            code = self.process.wait(8)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("backend_remote does not end")
+        assert code == 0, f"backend_remote ended with {code}"
+
+
+def check_pulls(stats):
+    assert stats["violations"] == 0, f"pulled after stop: {stats}"
+    assert stats["overlaps"] == 0, f"two pulls at once: {stats}"
+    assert stats["unflagged"] == 0, f"position did not continue and nobody said so: {stats}"
+
+
+def capture(server, sink, channels, seconds=1.0):
+    """What the sink's monitor gives, as one list of samples per channel."""
+    path = server.dir + "/capture.wav"
+    recorder = subprocess.Popen(["pw-cat", "--record", "--target", sink, "--channels", str(channels),
+                                 "--format", "f32", "--rate", "48000", "-P", "{ stream.capture.sink=true }", path],
+                                env=server.env, stdout=server.log, stderr=server.log)
+    time.sleep(seconds)
+    recorder.send_signal(signal.SIGINT)
+    recorder.wait(5)
+    samples = array.array("f")
+    with open(path, "rb") as file:
+        data = file.read()
+    start = data.index(b"data") + 8
+    end = start + (len(data) - start) // (4 * channels) * 4 * channels
+    samples.frombytes(data[start:end])
+    return [samples[c::channels] for c in range(channels)]
+
+
+# ---- scenarios ----
+
+
+def basic(server, remote):
+    """open, start, heard, stop, start, close; nothing pulls while stopped."""
+    server.start()
+    remote.ok("context")
+    i = remote.open()
+    time.sleep(0.5)
+    assert remote.stats(i)["pulls"] == 0, "pulled before start"
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    stats = remote.settle(i)
+    check_pulls(stats)
+    assert stats["min"] == stats["max"] == 256 and stats["rate"] == 48000, stats
+    for c, samples in enumerate(capture(server, "testsink", 2)):
+        assert max(samples, default=0) == (c + 1) / 16, f"channel {c}: {max(samples, default=0)}"
+    assert remote.ask(f"state {i}") == "ok"
+    for _ in range(20):
+        remote.ok(f"stop {i}")
+        remote.stats(i)
+        time.sleep(0.05)
+        assert remote.stats(i)["pulls"] == 0, "pulled while stopped"
+        remote.ok(f"start {i}")
+        remote.wait_pulls(i)
+    check_pulls(remote.stats(i))
+    remote.ok(f"stop {i}")
+    time.sleep(1)
+    assert remote.ask(f"state {i}") == "ok", "corked is not without a device"
+    remote.ok(f"close {i}")
+    remote.ok("context-close")
+
+
+def main():
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        print("skipped: not installed: " + " ".join(missing))
+        return 77
+    scenarios = [basic]
+    wanted = sys.argv[2:] or [s.__name__ for s in scenarios]
+    failed = 0
+    for scenario in scenarios:
+        if scenario.__name__ not in wanted:
+            continue
+        began = time.monotonic()
+        server = Server()
+        remote = Remote(sys.argv[1], server)
+        try:
+            scenario(server, remote)
+            remote.close()
+            result = "ok"
+        except AssertionError as error:
+            result = f"FAILED: {error}"
+            failed += 1
+        finally:
+            remote.process.kill()
+            remote.process.wait()
+            server.close()
+        print(f"{scenario.__name__}: {result} ({time.monotonic() - began:.1f} s)", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
