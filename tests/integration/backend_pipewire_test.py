@@ -8,6 +8,7 @@ Exit 77 where a tool is missing (ctest: skipped).
 
 import array
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -17,7 +18,8 @@ import sys
 import tempfile
 import time
 
-TOOLS = ["dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-metadata", "pw-cat", "pw-dump"]
+TOOLS = ["dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-metadata", "pw-cat",
+         "pw-dump", "pw-link"]
 
 
 class Server:
@@ -222,12 +224,238 @@ def basic(server, remote):
     remote.ok("context-close")
 
 
+def probe(server, remote):
+    """No server, a server without a sink, a sink - and a fallback sink that is none."""
+    assert remote.ask("probe") == "error EHOSTDOWN"
+    assert remote.ask("context") == "error EHOSTDOWN"
+    server.start(sinks=())
+    assert remote.ask("probe") == "error ENODEV"
+    server.add_sink("auto_null")
+    assert remote.ask("probe") == "error ENODEV"
+    server.add_sink("testsink")
+    assert remote.ask("probe") == "ok"
+    assert remote.ask("probe no-such-remote") == "error EHOSTDOWN"
+    assert remote.ask("probe pipewire-0") == "ok"
+
+
+def quantum(server, remote):
+    """Any quantum at any time."""
+    server.start()
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    for frames in (1024, 64, 8192, 32, 256, 2048):
+        server.setting("clock.force-quantum", frames)
+        Server.wait_for(lambda f=frames: remote.settle(i, 0.4)["min"] == f, f"quantum {frames}")
+        stats = remote.settle(i)
+        check_pulls(stats)
+        assert stats["min"] == stats["max"] == frames, stats
+
+
+def rate(server, remote):
+    """The graph's rate is the stream's, also when it changes, and the quantum stays the same in time."""
+    server.start()
+    server.setting("clock.allowed-rates", "[ 44100 48000 96000 ]")
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    for hz, frames in ((44100, 256), (96000, 512), (48000, 256)):
+        server.setting("clock.force-rate", hz)
+        Server.wait_for(lambda f=frames, h=hz: (lambda s: s["rate"] == h and s["min"] == f)(remote.settle(i, 0.3)),
+                        f"{hz} Hz and quantum {frames}")
+        stats = remote.settle(i)
+        check_pulls(stats)
+        assert stats["rate"] == hz and stats["min"] == stats["max"] == frames, stats
+
+
+def surround(server, remote):
+    """Every channel arrives where it belongs, without remixing."""
+    server.start(sinks=())
+    server.add_sink("back", "FL FR FC LFE RL RR")
+    server.add_sink("side", "FL FR FC LFE SL SR")
+    server.add_sink("large", "FL FR FC LFE RL RR SL SR")
+    remote.ok("context")
+    for sink, mask, channels in (("back", 0x3F, 6), ("side", 0x60F, 6), ("large", 0x63F, 8)):
+        i = remote.open(f"guest-{sink}", channels, mask, target=sink)
+        remote.ok(f"start {i}")
+        remote.wait_pulls(i)
+        for c, samples in enumerate(capture(server, sink, channels)):
+            level = max(samples, default=0)
+            assert level == (c + 1) / 16, f"{sink}: channel {c}: {level}"
+        remote.ok(f"close {i}")
+
+
+def targets(server, remote):
+    """-d names the sink; -c links nothing, which is no fault."""
+    server.start(sinks=("first", "second"))
+    remote.ok("context")
+    i = remote.open("guest", target="second")
+    j = remote.open("loose", connect="no-connect")
+    remote.ok(f"start {i}")
+    remote.ok(f"start {j}")
+    remote.wait_pulls(i)
+    links = server.run("pw-link", "-l")
+    assert "guest:output_FL" in links and "-> second:playback_FL" in links, links
+    assert "first:" not in links and "loose" not in links, links
+    time.sleep(1)
+    assert remote.ask(f"state {j}") == "ok" and remote.stats(j)["pulls"] == 0
+
+
+def names(server, remote):
+    """What a mixer remembers the stream by."""
+    server.start()
+    remote.ok("context")
+    remote.open("win11")
+    nodes = json.loads(server.run("pw-dump"))
+    props = [n["info"]["props"] for n in nodes if n.get("info") and
+             n["info"].get("props", {}).get("node.name") == "win11"]
+    assert len(props) == 1, props
+    for key in ("application.name", "application.id", "media.name", "node.description"):
+        assert props[0].get(key) == "win11", f"{key}: {props[0].get(key)}"
+    assert "media.role" not in props[0] and props[0]["media.class"] == "Stream/Output/Audio", props[0]
+    assert props[0]["node.latency"] == "256/48000", props[0]["node.latency"]
+
+
+def sinks(server, remote):
+    """A stream that is moved, and that loses its sink: it plays on as soon as there is one."""
+    server.start(sinks=("first", "second"))
+    remote.ok("context")
+    i = remote.open("guest", target="second")
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    remote.ask("event")
+    clock = remote.stats(i)["clock"]
+    server.remove_sink("second")
+    Server.wait_for(lambda: (lambda s: s["pulls"] > 0 and s["clock"] != clock)(remote.settle(i, 0.2)), "the move")
+    check_pulls(remote.stats(i))
+    assert remote.ask(f"state {i}") == "ok"
+    server.remove_sink("first")
+    remote.wait_state(f"state {i}", "no-device")
+    assert int(remote.ask("event")) > 0, "no event"
+    assert remote.ask("context-state") == "ok"
+    server.add_sink("third")
+    remote.wait_pulls(i, 8)
+    remote.wait_state(f"state {i}", "ok")
+    assert int(remote.ask("event")) > 0, "no event"
+    check_pulls(remote.stats(i))
+
+
+def many(server, remote):
+    """One context, several streams, one real-time thread; each starts and stops by itself."""
+    server.start()
+    remote.ok("context")
+    streams = [remote.open(f"guest{k}", period_us=5333) for k in range(6)]
+    for k in streams:
+        remote.ok(f"start {k}")
+    for k in streams:
+        remote.wait_pulls(k)
+    threads = len(os.listdir(f"/proc/{remote.process.pid}/task"))
+    assert threads <= 3, f"{threads} threads"
+    for k in streams[::2]:
+        remote.ok(f"stop {k}")
+        remote.stats(k)
+    time.sleep(0.3)
+    for k in streams:
+        assert (remote.stats(k)["pulls"] > 0) == (k % 2 == 1), k
+        check_pulls(remote.stats(k))
+    for k in streams[1::2]:
+        remote.ok(f"close {k}")
+    for k in streams[::2]:
+        remote.ok(f"start {k}")
+        remote.wait_pulls(k)
+
+
+def restart(server, remote):
+    """A server that ends is BACKEND_LOST, with an event; closing and opening again plays with the next one."""
+    server.start()
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    for _ in range(2):
+        remote.ask("event")
+        server.stop()
+        remote.wait_state("context-state", "lost")
+        assert remote.ask(f"state {i}") == "lost" and int(remote.ask("event")) > 0
+        assert remote.ask(f"start {i}") == "error EHOSTDOWN"
+        assert remote.ask("open other 2 3 5333 - connect") == "error EHOSTDOWN"
+        remote.ok(f"stop {i}")
+        remote.ok(f"close {i}")
+        remote.ok("context-close")
+        assert remote.ask("context") == "error EHOSTDOWN"
+        server.start()
+        remote.ok("context")
+        i = remote.open()
+        remote.ok(f"start {i}")
+        remote.wait_pulls(i)
+        check_pulls(remote.stats(i))
+
+
+def frozen(server, remote):
+    """A server that hangs: nothing waits longer than the contract says, and stop stops."""
+    server.start()
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    server.freeze(True)
+    remote.ok(f"stop {i}")
+    time.sleep(0.3)
+    server.freeze(False)
+    time.sleep(0.5)
+    check_pulls(remote.stats(i))
+    assert remote.settle(i)["pulls"] == 0
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+
+    server.freeze(True)
+    began = time.monotonic()
+    remote.ok(f"stop {i}")
+    remote.ok(f"start {i}")
+    assert remote.ask("open other 2 3 5333 - connect", 4) == "error EHOSTDOWN"
+    assert remote.ask("probe", 4) == "error EHOSTDOWN"
+    remote.ok(f"close {i}")
+    remote.ok("context-close")
+    assert remote.ask("context", 4) == "error EHOSTDOWN"
+    assert time.monotonic() - began < 10
+    server.freeze(False)
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+
+
+def corked(server, remote):
+    """What is stopped costs nothing: not one wake-up."""
+    server.start()
+    remote.ok("context")
+    i = remote.open()
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    remote.ok(f"stop {i}")
+    time.sleep(1)
+
+    def switches():
+        count = 0
+        for task in os.listdir(f"/proc/{remote.process.pid}/task"):
+            with open(f"/proc/{remote.process.pid}/task/{task}/status", encoding="ascii") as file:
+                count += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+        return count
+
+    before = switches()
+    time.sleep(2)
+    woken = switches() - before
+    assert woken <= 2, f"{woken} wake-ups in 2 s while stopped"
+
+
 def main():
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         print("skipped: not installed: " + " ".join(missing))
         return 77
-    scenarios = [basic]
+    scenarios = [basic, probe, quantum, rate, surround, targets, names, sinks, many, restart, frozen, corked]
     wanted = sys.argv[2:] or [s.__name__ for s in scenarios]
     failed = 0
     for scenario in scenarios:

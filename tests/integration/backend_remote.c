@@ -100,22 +100,26 @@ static void print_stats(struct remote_stream *s)
         from = pulls - (LOG_PULLS - 16);
     uint64_t frames = 0, discontinuities = 0, unflagged = 0;
     uint32_t shortest = UINT32_MAX, longest = 0;
+    const struct pull_record *first = &s->log[(from > 0 ? from - 1 : 0) % LOG_PULLS];
     int64_t delay_min = INT64_MAX, delay_max = INT64_MIN, late_max = 0;
     for (uint64_t i = from; i < pulls; i++) {
         const struct pull_record *r = &s->log[i % LOG_PULLS];
-        const struct pull_record *before = &s->log[(i - 1) % LOG_PULLS];
         frames += r->frames;
         shortest = r->frames < shortest ? r->frames : shortest;
         longest = r->frames > longest ? r->frames : longest;
         delay_min = r->time.delay_frames < delay_min ? r->time.delay_frames : delay_min;
         delay_max = r->time.delay_frames > delay_max ? r->time.delay_frames : delay_max;
         late_max = r->at_ns - r->time.cycle_ns > late_max ? r->at_ns - r->time.cycle_ns : late_max;
+        /* A device that asks twice in one cycle is where it was; then it goes on from there by one period. */
+        if (r->time.position_frames == first->time.position_frames && r->time.cycle_ns == first->time.cycle_ns)
+            continue;
         if (r->time.flags & PULL_DISCONTINUITY)
             discontinuities++;
-        else if (i > 0 && r->time.position_frames != before->time.position_frames + (int64_t)before->frames)
+        else if (r->time.position_frames != first->time.position_frames + (int64_t)first->frames)
             unflagged++;
+        first = r;
     }
-    const struct pull_record *last = &s->log[(pulls - 1) % LOG_PULLS];
+    const struct pull_record *last = &s->log[(pulls > 0 ? pulls - 1 : 0) % LOG_PULLS];
     printf("pulls=%llu frames=%llu min=%u max=%u discontinuities=%llu unflagged=%llu rate=%u clock=%u "
            "delay_min=%lld delay_max=%lld late_max_us=%lld position=%lld cycle_ns=%lld policy=%d violations=%llu "
            "overlaps=%llu\n",
