@@ -42,11 +42,11 @@ struct backend_stream {
     atomic_int state; /* enum backend_state */
 };
 
-/* libsndfile's name of each bit of the mask. */
+/* libsndfile's name of each bit of the mask. Its FRONT_LEFT, FRONT_RIGHT and FRONT_CENTER are not WAVE's. */
 static const int speakers[] = {
-    SF_CHANNEL_MAP_FRONT_LEFT,
-    SF_CHANNEL_MAP_FRONT_RIGHT,
-    SF_CHANNEL_MAP_FRONT_CENTER,
+    SF_CHANNEL_MAP_LEFT,
+    SF_CHANNEL_MAP_RIGHT,
+    SF_CHANNEL_MAP_CENTER,
     SF_CHANNEL_MAP_LFE,
     SF_CHANNEL_MAP_REAR_LEFT,
     SF_CHANNEL_MAP_REAR_RIGHT,
@@ -164,7 +164,8 @@ static int open_sound(SNDFILE **file, const char *path, const struct backend_str
         if (params->mask & (1u << bit))
             map[channel++] = speakers[bit];
     }
-    sf_command(*file, SFC_SET_CHANNEL_MAP_INFO, map, channel * (int)sizeof map[0]);
+    if (!sf_command(*file, SFC_SET_CHANNEL_MAP_INFO, map, channel * (int)sizeof map[0]))
+        return -EIO; /* the caller closes the file */
     sf_command(*file, SFC_RF64_AUTO_DOWNGRADE, NULL, SF_TRUE);
     sf_command(*file, SFC_UPDATE_HEADER_NOW, NULL, 0);
     return 0;

@@ -87,7 +87,10 @@ static void test_a_week_keeps_its_precision(void **state)
 static void test_period_takes_turns(void **state)
 {
     (void)state;
-    struct paced_clock clock = clock_with((struct paced_params){.period = {64, 4096}, .hold_cycles = 3});
+    struct paced_clock clock = clock_with((struct paced_params){
+        .period = {64, 4096},
+          .hold_cycles = 3
+    });
     int64_t position = 0;
     for (unsigned i = 0; i < 60; i++) {
         const struct paced_cycle cycle = run(&clock, 1);
@@ -212,14 +215,37 @@ static void test_target_is_parsed_strictly(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "", "rate=44100", "period=64/4096,hold=10", "rate=96000,ppm=-2000,jitter=3000,noise=1000", "double=7,delay=512",
+        "",
+        "rate=44100",
+        "period=64/4096,hold=10",
+        "rate=96000,ppm=-2000,jitter=3000,noise=1000",
+        "double=7,delay=512",
         "seed=3",
     };
     static const char *const bad[] = {
-        "rate",       "rate=",      "rate=48k",      "rate=0",        "rate=48000,",  ",rate=48000", "rates=48000",
-        "rat=48000",  "rate=48000,,ppm=1", "period=64/", "period=64/4096/64", "period=/64", "rate=44100/48000",
-        "period=8193", "period=0",  "ppm=1.5",       "ppm= 1",        "ppm=+1",       "jitter=-1",    "ppm=99999999999999999999",
-        "period=64;hold=1", "=1",   "ppm==1",
+        "rate",
+        "rate=",
+        "rate=48k",
+        "rate=0",
+        "rate=48000,",
+        ",rate=48000",
+        "rates=48000",
+        "rat=48000",
+        "rate=48000,,ppm=1",
+        "period=64/",
+        "period=64/4096/64",
+        "period=/64",
+        "rate=44100/48000",
+        "period=8193",
+        "period=0",
+        "ppm=1.5",
+        "ppm= 1",
+        "ppm=+1",
+        "jitter=-1",
+        "ppm=99999999999999999999",
+        "period=64;hold=1",
+        "=1",
+        "ppm==1",
     };
     assert_int_equal(try_target(NULL), 0);
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
@@ -245,8 +271,13 @@ static void test_plays_stops_and_plays_again(void **state)
     struct player player = {0};
     const struct backend_context_params context_params = {
         .app_name = "test", .target = "rate=44100,period=64,double=3,delay=9", .event_fd = -1};
-    struct backend_stream_params params = {.name = "guest", .channels = 2, .mask = 3, .source_rate = 48000,
-                                           .period_ns = 10000000, .pull = pull, .arg = &player};
+    struct backend_stream_params params = {.name = "guest",
+                                           .channels = 2,
+                                           .mask = 3,
+                                           .source_rate = 48000,
+                                           .period_ns = 10000000,
+                                           .pull = pull,
+                                           .arg = &player};
     assert_int_equal(backend_null.probe(&context_params), 0);
     assert_int_equal(backend_null.context_open(&context, &context_params), 0);
     assert_int_equal(backend_null.open(context, &params, &stream), 0);
@@ -280,8 +311,13 @@ static void test_a_stop_does_not_wait_for_the_period(void **state)
     struct paced *paced = NULL;
     struct player player = {0};
     /* 8192 frames at 1 Hz: had stop() to wait for a period, this would end by the test's time limit. */
-    const struct paced_params params = {.rate = 1, .period = {8192}, .hold_cycles = 1, .channels = 2, .pull = pull,
-                                        .pull_arg = &player, .late_max_ns = SECOND};
+    const struct paced_params params = {.rate = 1,
+                                        .period = {8192},
+                                        .hold_cycles = 1,
+                                        .channels = 2,
+                                        .pull = pull,
+                                        .pull_arg = &player,
+                                        .late_max_ns = SECOND};
     assert_int_equal(paced_create(&paced, &params), 0);
     assert_int_equal(paced_start(paced), 0);
     wait_pulls(&player, 1);
