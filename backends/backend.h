@@ -21,7 +21,8 @@ enum pull_flags {
     PULL_FREEWHEEL = 1 << 1,     /* faster than real time: hold the loop still */
 };
 
-/* Where the device stands as it asks. All of it from the device, nothing counted by the backend. */
+/* Where the device stands as it asks. All of it from the device, nothing counted by the backend. A device may ask twice
+ * in one cycle: cycle_ns and position_frames are then the same, and delay_frames more by what it has already got. */
 struct pull_time {
     int64_t cycle_ns;        /* CLOCK_MONOTONIC of the cycle that asks */
     int64_t position_frames; /* the device's own position at cycle_ns, in frames of `rate`; any origin */

@@ -168,6 +168,7 @@ int paced_start(struct paced *paced)
     if (rc != 0)
         return -rc;
     paced->running = true;
+    pthread_setname_np(paced->thread, "earshot-device");
     if (paced->clock.params.realtime) {
         const struct sched_param priority = {.sched_priority = PACED_PRIORITY};
         pthread_setschedparam(paced->thread, SCHED_FIFO, &priority); /* where it may; it plays without as well */

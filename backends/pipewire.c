@@ -56,6 +56,7 @@ struct backend_stream {
     int64_t period_ns;
     uint32_t frame_bytes;
     bool no_connect;
+    bool closing;                  /* under the loop's lock: main knows, no need to tell it */
     bool started;                  /* under the loop's lock */
     enum pw_stream_state pw_state; /* under the loop's lock */
     atomic_int state;              /* enum backend_state */
@@ -100,7 +101,14 @@ static uint64_t rescale(uint64_t frames, uint32_t from, uint32_t to)
 
 /* What the cycle's clock says, in frames of the stream's rate. That is the graph's rate but for the few cycles
  * between a switch of the graph and the stream's renegotiation. The position is the driver's own, not the stream's
- * ticks: ticks are made continuous across a change of driver, which is just what a clock filter has to notice. */
+ * ticks: ticks are made continuous across a change of driver, which is just what a clock filter has to notice.
+ *
+ * As seen with 0.3.65 and a null sink: nsec is when the cycle was due, not when it ran; position advances by duration
+ * a cycle, also across a change of quantum, which `requested` follows in the same cycle. A switch of the graph's rate
+ * goes on counting in frames of the new one, after 4-9 ms of pause. Another sink is another clock id and position. A
+ * server that was stopped runs the cycles it missed in a row, as late as it was, and now and then wakes us for two of
+ * them at once: a step of two periods, then a second pull in the same cycle. A sink that idles while we are corked is
+ * suspended and its position starts anew. */
 static void read_cycle(struct backend_stream *s, struct pull_time *time)
 {
     const struct spa_io_clock *clock = &s->position->clock;
@@ -221,6 +229,8 @@ static void on_state_changed(void *arg, enum pw_stream_state old, enum pw_stream
     struct backend_stream *s = arg;
     (void)error;
     s->pw_state = state;
+    if (s->closing)
+        return;
     if (state == PW_STREAM_STATE_ERROR || (state == PW_STREAM_STATE_UNCONNECTED && old > state))
         set_state(s->context, &s->state, BACKEND_LOST);
     else
@@ -228,11 +238,16 @@ static void on_state_changed(void *arg, enum pw_stream_state old, enum pw_stream
     pw_thread_loop_signal(s->context->loop, false);
 }
 
+/* What crosses to [rt]. */
+struct position_ref {
+    struct spa_io_position *area;
+};
+
 static int set_position(struct spa_loop *loop, bool async, uint32_t seq, const void *data, size_t size, void *arg)
 {
     struct backend_stream *s = arg;
     (void)loop, (void)async, (void)seq, (void)size;
-    memcpy(&s->position, data, sizeof s->position);
+    s->position = ((const struct position_ref *)data)->area;
     return 0;
 }
 
@@ -241,7 +256,7 @@ static void on_io_changed(void *arg, uint32_t id, void *area, uint32_t size)
     struct backend_stream *s = arg;
     if (id != SPA_IO_Position)
         return;
-    struct spa_io_position *position = size >= sizeof *position ? area : NULL;
+    const struct position_ref ref = {size >= sizeof *ref.area ? area : NULL};
     /* The library unmaps the old area when this returns: [rt] must have let go of it by then. */
 #if PW_CHECK_VERSION(1, 2, 0)
     struct pw_loop *data_loop = pw_stream_get_data_loop(s->stream);
@@ -249,9 +264,9 @@ static void on_io_changed(void *arg, uint32_t id, void *area, uint32_t size)
     struct pw_loop *data_loop = pw_data_loop_get_loop(pw_context_get_data_loop(s->context->context));
 #endif
     if (data_loop)
-        pw_loop_invoke(data_loop, set_position, 0, &position, sizeof position, true, s);
+        pw_loop_invoke(data_loop, set_position, 0, &ref, sizeof ref, true, s);
     else
-        s->position = position;
+        s->position = ref.area;
 }
 
 /* PipeWire rounds a requested quantum down to a power of two: 235/44100 (5.3 ms) would give 128. Within an eighth of
@@ -499,6 +514,7 @@ static void stream_close(struct backend_stream *s)
     if (s->started)
         stream_stop(s);
     pw_thread_loop_lock(context->loop);
+    s->closing = true;
     if (s->stream)
         pw_stream_destroy(s->stream);
     if (s->grace)

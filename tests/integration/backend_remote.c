@@ -6,6 +6,7 @@
  *   context [SERVER]      probe [SERVER]      context-state      context-close
  *   open NAME CHANNELS MASK PERIOD_US TARGET|- connect|no-connect       -> ok INDEX GRANTED_US
  *   start I   stop I   state I   close I      stats I (since the last stats)     dump I (the last pulls)
+ *   slow US (each pull takes so much longer)
  *   event                                     counts what the eventfd got
  *
  * Channel c of each stream carries the constant (c + 1) / 16.
@@ -31,13 +32,16 @@ struct pull_record {
     uint32_t frames;
 };
 
+struct remote;
+
 struct remote_stream {
+    const struct remote *remote;
     struct backend_stream *stream;
     unsigned channels;
     atomic_bool inside;  /* a pull is running */
     atomic_bool stopped; /* stop() has returned: no pull may come */
     _Atomic uint64_t pulls, violations, overlaps;
-    int policy;
+    atomic_int policy; /* SCHED_*, of the thread that pulls */
     struct pull_record log[LOG_PULLS];
     uint64_t seen; /* pulls already reported */
 };
@@ -48,6 +52,7 @@ struct remote {
     struct remote_stream streams[STREAMS_MAX];
     unsigned count;
     int event_fd;
+    _Atomic long slow_ns;
 };
 
 static int64_t now_ns(void)
@@ -72,9 +77,14 @@ static void pull(void *arg, float *dst, uint32_t frames, const struct pull_time 
     const uint64_t pulls = atomic_load(&s->pulls);
     if (pulls == 0) {
         struct sched_param param;
-        pthread_getschedparam(pthread_self(), &s->policy, &param);
+        int policy = -1;
+        pthread_getschedparam(pthread_self(), &policy, &param);
+        atomic_store(&s->policy, policy);
     }
     s->log[pulls % LOG_PULLS] = (struct pull_record){.at_ns = now_ns(), .time = *time, .frames = frames};
+    const struct timespec slow = {.tv_nsec = atomic_load(&s->remote->slow_ns)};
+    if (slow.tv_nsec > 0)
+        nanosleep(&slow, NULL);
     atomic_store(&s->pulls, pulls + 1);
     atomic_store(&s->inside, false);
 }
@@ -128,7 +138,8 @@ static void print_stats(struct remote_stream *s)
            pulls ? last->time.clock_id : 0, (long long)(delay_min == INT64_MAX ? 0 : delay_min),
            (long long)(delay_max == INT64_MIN ? 0 : delay_max), (long long)(late_max / 1000),
            (long long)(pulls ? last->time.position_frames : 0), (long long)(pulls ? last->time.cycle_ns : 0),
-           s->policy, (unsigned long long)atomic_load(&s->violations), (unsigned long long)atomic_load(&s->overlaps));
+           atomic_load(&s->policy), (unsigned long long)atomic_load(&s->violations),
+           (unsigned long long)atomic_load(&s->overlaps));
     s->seen = pulls;
 }
 
@@ -150,28 +161,31 @@ static void dump(const struct remote_stream *s)
     printf("ok\n");
 }
 
-static void open_stream(struct remote *remote, const char *line)
+enum open_word { NAME, CHANNELS, MASK, PERIOD_US, TARGET, CONNECT, OPEN_WORDS };
+
+static void open_stream(struct remote *remote, char *line)
 {
-    char name[64], target[256], connect[16];
-    unsigned channels, mask;
-    long long period_us;
-    if (remote->count == STREAMS_MAX ||
-        sscanf(line, "%63s %u %x %lld %255s %15s", name, &channels, &mask, &period_us, target, connect) != 6) {
+    char *words[OPEN_WORDS], *rest = NULL;
+    unsigned count = 0;
+    for (char *word = strtok_r(line, " \n", &rest); word && count < OPEN_WORDS; word = strtok_r(NULL, " \n", &rest))
+        words[count++] = word;
+    if (remote->count == STREAMS_MAX || count != OPEN_WORDS) {
         answer(-EINVAL);
         return;
     }
+    const unsigned channels = (unsigned)strtoul(words[CHANNELS], NULL, 10);
     struct remote_stream *s = &remote->streams[remote->count];
-    *s = (struct remote_stream){.channels = channels, .policy = -1};
+    *s = (struct remote_stream){.remote = remote, .channels = channels, .policy = -1};
     atomic_store(&s->stopped, true);
     struct backend_stream_params params = {
-        .name = name,
-        .description = name,
-        .target = strcmp(target, "-") == 0 ? NULL : target,
-        .no_connect = strcmp(connect, "no-connect") == 0,
+        .name = words[NAME],
+        .description = words[NAME],
+        .target = strcmp(words[TARGET], "-") == 0 ? NULL : words[TARGET],
+        .no_connect = strcmp(words[CONNECT], "no-connect") == 0,
         .channels = (uint8_t)channels,
-        .mask = (uint16_t)mask,
+        .mask = (uint16_t)strtoul(words[MASK], NULL, 16),
         .source_rate = 48000,
-        .period_ns = period_us * 1000,
+        .period_ns = strtoll(words[PERIOD_US], NULL, 10) * 1000,
         .pull = pull,
         .arg = s,
     };
@@ -185,8 +199,8 @@ static void open_stream(struct remote *remote, const char *line)
 static void on_stream(struct remote *remote, const char *command, unsigned index)
 {
     struct remote_stream *s = index < remote->count ? &remote->streams[index] : NULL;
-    if (!s || !s->stream) {
-        answer(-EINVAL);
+    if (!s || (!s->stream && strcmp(command, "stats") != 0)) {
+        answer(-ENOENT);
     } else if (strcmp(command, "start") == 0) {
         atomic_store(&s->stopped, false);
         answer(remote->backend->start(s->stream));
@@ -214,7 +228,7 @@ static void on_stream(struct remote *remote, const char *command, unsigned index
     }
 }
 
-static void run_command(struct remote *remote, const char *line)
+static void run_command(struct remote *remote, char *line)
 {
     char command[32], argument[256] = "";
     int at = 0;
@@ -230,6 +244,9 @@ static void run_command(struct remote *remote, const char *line)
         answer(remote->backend->context_open(&remote->context, &params));
     } else if (strcmp(command, "probe") == 0) {
         answer(remote->backend->probe(&params));
+    } else if (strcmp(command, "slow") == 0) {
+        atomic_store(&remote->slow_ns, strtol(argument, NULL, 10) * 1000);
+        answer(0);
     } else if (strcmp(command, "event") == 0) {
         uint64_t events = 0;
         if (read(remote->event_fd, &events, sizeof events) < 0)

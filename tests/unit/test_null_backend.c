@@ -79,7 +79,7 @@ static void test_a_week_keeps_its_precision(void **state)
 {
     (void)state;
     struct paced_clock clock = clock_with((struct paced_params){0});
-    const int64_t week = 7 * 24 * 3600;
+    const int64_t week = INT64_C(7) * 24 * 3600;
     assert_int_equal(paced_clock_time(&clock, week * 48000), 5 * SECOND + week * SECOND);
     assert_int_equal(paced_clock_time(&clock, week * 48000 + 48), 5 * SECOND + week * SECOND + SECOND / 1000);
 }

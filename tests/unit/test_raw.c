@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#define FRAME 6    /* stereo, 24 bit */
-#define PIPE  8192 /* two pages; no whole number of frames */
+#define FRAME 6u    /* stereo, 24 bit */
+#define PIPE  8192u /* two pages; no whole number of frames */
 
 static int open_pipe(void **state)
 {
