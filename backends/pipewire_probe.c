@@ -5,6 +5,7 @@
 #include "backends/pipewire.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,13 +13,33 @@
 
 #define PROBE_TIMEOUT_MS 1000
 
+/* Is the library that runs, which need not be the one we were built with, at least this version? */
+static bool library_is(unsigned long major, unsigned long minor, unsigned long micro)
+{
+    const unsigned long wanted[] = {major, minor, micro};
+    const char *text = pw_get_library_version();
+    for (size_t i = 0; i < SPA_N_ELEMENTS(wanted); i++) {
+        char *end;
+        const unsigned long part = strtoul(text, &end, 10);
+        if (end == text || part != wanted[i])
+            return end != text && part > wanted[i];
+        text = *end == '.' ? end + 1 : end;
+    }
+    return true;
+}
+
 struct pw_context *pipewire_context_new(struct pw_loop *loop)
 {
-    /* client.conf of the 0.3 series leaves the data thread SCHED_OTHER; client-rt.conf adds module-rt. Newer ones
-     * do it in client.conf and take this name for an alias, or, should it be gone one day, we do without it. */
-    struct pw_context *context =
-        pw_context_new(loop, pw_properties_new(PW_KEY_CONFIG_NAME, "client-rt.conf", NULL), 0);
-    return context ? context : pw_context_new(loop, NULL, 0);
+    /* The default client.conf leaves the data thread SCHED_OTHER; client-rt.conf adds module-rt. From 1.3.81 on
+     * client.conf does that, and asking for the other one is a warning on the user's terminal. */
+    if (!library_is(1, 3, 81)) {
+        struct pw_context *context =
+            pw_context_new(loop, pw_properties_new(PW_KEY_CONFIG_NAME, "client-rt.conf", NULL), 0);
+        if (context)
+            return context;
+        /* A distribution may leave that file out: better without real time than without sound. */
+    }
+    return pw_context_new(loop, NULL, 0);
 }
 
 int pipewire_connect(struct pw_core **core, struct pw_context *context, const struct backend_context_params *params)
