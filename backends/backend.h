@@ -19,6 +19,7 @@
 enum pull_flags {
     PULL_DISCONTINUITY = 1 << 0, /* the device's position or clock is not the last one continued */
     PULL_FREEWHEEL = 1 << 1,     /* faster than real time: hold the loop still */
+    PULL_COARSE = 1 << 2,        /* position or cycle_ns is only good to about a millisecond (PulseAudio, USB) */
 };
 
 /* Where the device stands as it asks. All of it from the device, nothing counted by the backend. */

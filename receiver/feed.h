@@ -7,6 +7,7 @@
 #define EARSHOT_FEED_H
 
 #include "receiver/source.h"
+#include "ringbuf/frame_ring.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,8 +18,9 @@ struct feed;
 int feed_create(struct feed **feed, const struct pcm_format *format, enum source_kind kind);
 void feed_destroy(struct feed *feed);
 
-/* [src] Decodes and stores; updates clock and lateness. Frames that do not fit are dropped and counted. */
-void feed_write(struct feed *feed, const struct block *block);
+/* [src] Decodes and stores; updates clock and lateness. now_ns: CLOCK_MONOTONIC at which the frames become readable
+ * (the block's own arrival_ns may lie before). Frames that do not fit are dropped and counted. */
+void feed_write(struct feed *feed, const struct block *block, int64_t now_ns);
 
 /* [src] CLOCK_MONOTONIC at which the feed becomes idle if nothing arrives before: last arrival plus the larger of
  * 120 ms and four chunks. INT64_MAX before the first block. */
@@ -26,5 +28,25 @@ int64_t feed_idle_at_ns(const struct feed *feed);
 
 /* [any] Immutable. */
 const struct pcm_format *feed_format(const struct feed *feed);
+const struct frame_ring *feed_ring(const struct feed *feed);
+
+/* What the playout needs to know of the guest, as of the last arrival. */
+struct feed_view {
+    int64_t time_ns;    /* CLOCK_MONOTONIC at which the line passes `frame`; 0: nothing arrived yet */
+    double frame;       /* in positions of the ring */
+    double period_ns;   /* filtered nanoseconds per frame */
+    double hold_ns;     /* target.h */
+    uint64_t gap_frame; /* the first frame after the last pause or restart of the guest */
+    uint64_t gaps;      /* how many of those there were; the stream's start is the first */
+    uint64_t epoch;     /* how often the line was drawn anew */
+    uint64_t dropped_frames;
+    uint32_t chunk_frames; /* what the guest delivers at once */
+};
+
+/* [rt] Bounded, wait-free for the writer; leaves *view as it was where it cannot be had now. */
+void feed_read(const struct feed *feed, struct feed_view *view);
+
+/* [rt, consumer] Frames before `position` are no longer needed. */
+void feed_release(struct feed *feed, uint64_t position);
 
 #endif

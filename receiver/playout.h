@@ -7,14 +7,13 @@
 
 #include "backends/backend.h"
 #include "receiver/feed.h"
+#include "receiver/resampler.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum playout_quality { PLAYOUT_FASTEST, PLAYOUT_MEDIUM, PLAYOUT_BEST };
-
 struct playout_params {
-    enum playout_quality quality;
+    enum resampler_quality quality;
     int64_t latency_ns;     /* --latency: from the guest's chunk to the device; 0: auto */
     int64_t max_latency_ns; /* --max-latency: caps auto; 0: none */
 };
@@ -53,7 +52,19 @@ void playout_mute(struct playout *playout, bool mute);
 /* [main] True once a requested fade has reached silence, or nothing was sounding. */
 bool playout_silent(const struct playout *playout);
 
-/* [main] */
+/* [main] The picture as of the last pull. */
 void playout_get_stats(const struct playout *playout, struct playout_stats *stats);
+
+/* What the loop did in the last pull, for the simulator. */
+struct playout_trace {
+    double position; /* source frame that the next output frame stands for */
+    double fill_s;   /* line minus position at that pull's cycle time, before it */
+    double error_s;  /* fill minus target */
+    double step;     /* source frames per device frame */
+    double target_s;
+};
+
+/* [rt] Between pulls, by the thread that pulls. */
+void playout_get_trace(const struct playout *playout, struct playout_trace *trace);
 
 #endif

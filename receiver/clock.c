@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/clock.h"
+
+#include <math.h>
+
+#define NS_PER_S          1e9
+#define PRIOR_RATE_SIGMA  1000e-6
+#define REOPEN_RATE_SIGMA 100e-6
+#define CLAMP_MIN_S       2e-3
+#define CLAMP_SIGMAS      4.0
+#define CLAMPS_TO_REOPEN  12
+#define SIGMA_FLOOR_S     10e-6
+#define SIGMA_TIME_S      4.0
+
+void clock_init(struct clock_filter *clock, double rate_hz, double bandwidth_hz, double sigma_s)
+{
+    *clock = (struct clock_filter){
+        .nominal_ns = NS_PER_S / rate_hz,
+        .bandwidth_hz = bandwidth_hz,
+        .sigma_s = sigma_s,
+        .rate = 1.0,
+    };
+}
+
+void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, double rate_sigma)
+{
+    clock->origin_ns = time_ns;
+    clock->x_ns = 0.0;
+    clock->frame = frame;
+    clock->p00 = clock->sigma_s * clock->sigma_s;
+    clock->p01 = 0.0;
+    clock->p11 = fmax(clock->p11, rate_sigma * rate_sigma);
+    clock->streak = 0;
+    clock->anchored = true;
+}
+
+void clock_renumber(struct clock_filter *clock, int64_t frames)
+{
+    clock->frame += frames;
+}
+
+/* Clamps the error and counts how many in a row went the same way. */
+static double judge(struct clock_filter *clock, double error_s, double window_s, enum clock_verdict *verdict)
+{
+    double limit = fmax(CLAMP_SIGMAS * clock->sigma_s, CLAMP_MIN_S) + window_s + sqrt(clock->p00);
+    *verdict = CLOCK_TRACKED;
+    if (fabs(error_s) <= limit) {
+        clock->streak = 0;
+        return error_s;
+    }
+    if (error_s > 0) {
+        clock->streak = clock->streak > 0 ? clock->streak + 1 : 1;
+        *verdict = CLOCK_LATE;
+        return limit;
+    }
+    clock->streak = clock->streak < 0 ? clock->streak - 1 : -1;
+    *verdict = CLOCK_EARLY;
+    return -limit;
+}
+
+enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns)
+{
+    if (!clock->anchored) {
+        clock_anchor(clock, time_ns, frame, PRIOR_RATE_SIGMA);
+        return CLOCK_REANCHORED;
+    }
+    if (frame <= clock->frame)
+        return CLOCK_TRACKED;
+
+    double frames = (double)(frame - clock->frame);
+    double dt = frames * clock->nominal_ns / NS_PER_S;
+    double window_s = (double)window_ns / NS_PER_S;
+
+    clock->x_ns += frames * clock->nominal_ns * clock->rate;
+    clock->frame = frame;
+    clock->p00 += dt * (2.0 * clock->p01 + dt * clock->p11);
+    clock->p01 += dt * clock->p11;
+
+    enum clock_verdict verdict;
+    double error = ((double)(time_ns - clock->origin_ns) - clock->x_ns) / NS_PER_S;
+    double e = judge(clock, error, window_s, &verdict);
+    if (clock->streak >= CLAMPS_TO_REOPEN || clock->streak <= -CLAMPS_TO_REOPEN) {
+        clock_anchor(clock, time_ns, frame, REOPEN_RATE_SIGMA);
+        return CLOCK_REANCHORED;
+    }
+
+    double noise = clock->sigma_s * clock->sigma_s + window_s * window_s / 12.0;
+    double k1 = clock->p00 / (clock->p00 + noise);
+    double k2 = clock->p01 / (clock->p00 + noise);
+    clock->p11 -= k2 * clock->p01;
+    clock->p01 *= 1.0 - k1;
+    clock->p00 *= 1.0 - k1;
+
+    double w = 2.0 * M_PI * clock->bandwidth_hz;
+    k1 = fmax(k1, fmin(M_SQRT2 * w * dt, 1.0));
+    k2 = fmax(k2, w * w * dt);
+    clock->x_ns += k1 * e * NS_PER_S;
+    clock->rate = fmin(fmax(clock->rate + k2 * e, 1.0 - CLOCK_RATE_LIMIT), 1.0 + CLOCK_RATE_LIMIT);
+
+    if (window_s <= 2.0 * clock->sigma_s || window_s <= CLAMP_MIN_S) {
+        double variance = clock->sigma_s * clock->sigma_s;
+        variance += fmin(dt / SIGMA_TIME_S, 0.1) * (e * e - variance);
+        clock->sigma_s = fmax(sqrt(variance), SIGMA_FLOOR_S);
+    }
+    return verdict;
+}
+
+double clock_frame_at(const struct clock_filter *clock, int64_t time_ns)
+{
+    double since = (double)(time_ns - clock->origin_ns) - clock->x_ns;
+    return (double)clock->frame + since / (clock->nominal_ns * clock->rate);
+}
+
+double clock_time_of(const struct clock_filter *clock, double frame)
+{
+    return clock->x_ns + (frame - (double)clock->frame) * clock->nominal_ns * clock->rate;
+}

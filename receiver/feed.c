@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/feed.h"
+
+#include "receiver/seqlock.h"
+#include "receiver/target.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define NS_PER_S         1000000000
+#define NS_PER_MS        1000000
+#define SOURCE_DLL_HZ    0.01
+#define IDLE_MIN_NS      (120 * (int64_t)NS_PER_MS)
+#define IDLE_CHUNKS      4
+#define NOT_JITTER_NS    (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
+#define RING_SECONDS     2
+#define RING_BYTES_MIN   (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
+#define SPLICE_MS        3
+#define PAUSE_RATE_SIGMA 50e-6
+
+/* What is known of a source before it has said anything. */
+struct prior {
+    double sigma_s;
+    int64_t lateness_ns; /* beyond its own chunk */
+};
+
+static const struct prior priors[] = {
+    [SOURCE_SHM] = {0.5e-3, 2 * NS_PER_MS },
+    [SOURCE_UDP] = {3e-3,   12 * NS_PER_MS},
+    [SOURCE_PCAP] = {3e-3,   12 * NS_PER_MS},
+};
+
+struct feed {
+    struct frame_ring ring;
+    struct pcm_format format;
+    enum source_kind kind;
+    struct clock_filter clock;
+    struct target_hold target;
+    struct feed_view view;
+    struct seqlock published;
+
+    int64_t last_arrival_ns; /* 0: none yet */
+    bool in_burst;           /* the last block had BLOCK_MORE */
+    bool after_gap;          /* this burst is the first after a pause */
+    bool restarted;          /* this burst does not continue what was before it */
+    bool dropping;           /* the ring was full */
+    uint64_t burst_at;       /* where this burst began, and how late it was */
+    double burst_lateness_ns;
+
+    float last_frame[PCM_CHANNELS_MAX]; /* for a splice without a click */
+    float splice[PCM_CHANNELS_MAX];
+    uint32_t splice_left;
+};
+
+int feed_create(struct feed **feed, const struct pcm_format *format, enum source_kind kind)
+{
+    struct feed *f = calloc(1, sizeof *f);
+    if (!f)
+        return -ENOMEM;
+    f->format = *format;
+    f->kind = kind;
+    size_t frames = RING_BYTES_MIN / (format->channels * sizeof(float));
+    if (frames < (size_t)format->rate * RING_SECONDS)
+        frames = (size_t)format->rate * RING_SECONDS;
+    int err = frame_ring_init(&f->ring, frames, format->channels);
+    if (err < 0) {
+        free(f);
+        return err;
+    }
+    clock_init(&f->clock, format->rate, SOURCE_DLL_HZ, priors[kind].sigma_s);
+    *feed = f;
+    return 0;
+}
+
+void feed_destroy(struct feed *feed)
+{
+    if (!feed)
+        return;
+    frame_ring_free(&feed->ring);
+    free(feed);
+}
+
+const struct pcm_format *feed_format(const struct feed *feed)
+{
+    return &feed->format;
+}
+
+const struct frame_ring *feed_ring(const struct feed *feed)
+{
+    return &feed->ring;
+}
+
+void feed_read(const struct feed *feed, struct feed_view *view)
+{
+    seqlock_read(&feed->published, view, sizeof *view);
+}
+
+void feed_release(struct feed *feed, uint64_t position)
+{
+    frame_ring_release(&feed->ring, position);
+}
+
+static int64_t idle_after_ns(const struct feed *feed)
+{
+    int64_t chunks = (int64_t)feed->view.chunk_frames * IDLE_CHUNKS * NS_PER_S / feed->format.rate;
+    return chunks > IDLE_MIN_NS ? chunks : IDLE_MIN_NS;
+}
+
+int64_t feed_idle_at_ns(const struct feed *feed)
+{
+    return feed->last_arrival_ns ? feed->last_arrival_ns + idle_after_ns(feed) : INT64_MAX;
+}
+
+/* Adds what leads from the frame before a gap to the first one after it, fading away: a step becomes a curve. */
+static void splice(struct feed *feed, float *samples, size_t frames)
+{
+    uint32_t length = feed->format.rate * SPLICE_MS / 1000;
+    for (size_t i = 0; i < frames && feed->splice_left > 0; i++, feed->splice_left--) {
+        float rest = (float)feed->splice_left / (float)length;
+        for (unsigned c = 0; c < feed->format.channels; c++)
+            samples[i * feed->format.channels + c] += feed->splice[c] * rest * rest;
+    }
+}
+
+/* Stores a block's frames; returns how many fitted. */
+static uint32_t store(struct feed *feed, const struct block *block, bool gap)
+{
+    const uint32_t frame_bytes = pcm_frame_bytes(&feed->format);
+    const unsigned channels = feed->format.channels;
+    uint32_t done = 0;
+    while (done < block->frames) {
+        size_t room;
+        float *at = frame_ring_reserve(&feed->ring, &room);
+        if (room == 0)
+            break;
+        if (room > block->frames - done)
+            room = block->frames - done;
+        pcm_decode(at, block->data + (size_t)done * frame_bytes, room * channels, feed->format.bits);
+        if (gap && done == 0) {
+            for (unsigned c = 0; c < channels; c++)
+                feed->splice[c] = feed->last_frame[c] - at[c];
+            feed->splice_left = feed->format.rate * SPLICE_MS / 1000;
+        }
+        splice(feed, at, room);
+        memcpy(feed->last_frame, at + (room - 1) * channels, channels * sizeof *at);
+        frame_ring_commit(&feed->ring, room);
+        done += (uint32_t)room;
+    }
+    return done;
+}
+
+static void mark_gap(struct feed *feed, uint64_t frame)
+{
+    feed->view.gap_frame = frame;
+    feed->view.gaps++;
+}
+
+/* Draws the guest's line at the end of a burst and judges how late the burst was. */
+static void observe(struct feed *feed, const struct block *block, int64_t now_ns)
+{
+    int64_t written = (int64_t)frame_ring_written(&feed->ring);
+    bool first = !feed->clock.anchored;
+    double off_ns =
+        first ? 0.0
+              : (double)(block->arrival_ns - feed->clock.origin_ns) - clock_time_of(&feed->clock, (double)written);
+
+    /* After a pause the guest either lost the time (it paused: a new line) or catches up (it stalled: the old one). */
+    bool paused = feed->after_gap && fabs(off_ns) > (double)NOT_JITTER_NS;
+    bool impossible = off_ns < -(double)NOT_JITTER_NS - (double)block->window_ns;
+    enum clock_verdict verdict = CLOCK_REANCHORED;
+    if (!first && (feed->restarted || paused || impossible))
+        clock_anchor(&feed->clock, block->arrival_ns, written, PAUSE_RATE_SIGMA);
+    else
+        verdict = clock_update(&feed->clock, block->arrival_ns, written, block->window_ns);
+
+    if (first || feed->restarted || paused)
+        mark_gap(feed, feed->burst_at);
+    if (verdict == CLOCK_REANCHORED)
+        feed->view.epoch++;
+    if (first)
+        target_init(&feed->target, (double)block->chunk_frames * NS_PER_S / feed->format.rate +
+                                       (double)priors[feed->kind].lateness_ns);
+    else if (!feed->after_gap || verdict != CLOCK_REANCHORED)
+        target_update(&feed->target, now_ns, feed->burst_lateness_ns, verdict);
+}
+
+void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
+{
+    if (!feed->in_burst) {
+        feed->restarted = false;
+        feed->burst_at = frame_ring_written(&feed->ring);
+        feed->after_gap = feed->last_arrival_ns && block->arrival_ns - feed->last_arrival_ns > idle_after_ns(feed);
+        double line = clock_frame_at(&feed->clock, now_ns);
+        feed->burst_lateness_ns = (line - (double)feed->burst_at) * feed->clock.nominal_ns * feed->clock.rate;
+    }
+    feed->view.chunk_frames = block->chunk_frames;
+
+    bool broken = block->flags & (BLOCK_RESYNC | BLOCK_GAP);
+    bool spliced = broken || feed->dropping || (feed->after_gap && !feed->in_burst);
+    feed->restarted |= broken;
+    uint32_t stored = store(feed, block, spliced);
+    if (stored < block->frames) {
+        feed->view.dropped_frames += block->frames - stored;
+        clock_renumber(&feed->clock, -(int64_t)(block->frames - stored));
+    } else if (feed->dropping) {
+        mark_gap(feed, frame_ring_written(&feed->ring) - stored);
+    }
+    feed->dropping = stored < block->frames;
+    feed->in_burst = block->flags & BLOCK_MORE;
+    feed->last_arrival_ns = block->arrival_ns;
+    if (feed->in_burst)
+        return;
+
+    observe(feed, block, now_ns);
+    feed->view.time_ns = feed->clock.origin_ns + llround(feed->clock.x_ns);
+    feed->view.frame = (double)feed->clock.frame;
+    feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;
+    feed->view.hold_ns = feed->target.hold_ns;
+    seqlock_write(&feed->published, &feed->view, sizeof feed->view);
+}

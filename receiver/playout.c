@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/playout.h"
+
+#include "receiver/clock.h"
+#include "receiver/rate.h"
+#include "receiver/seqlock.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define NS_PER_S         1e9
+#define DEVICE_DLL_HZ    0.05
+#define COARSE_DLL_HZ    0.02
+#define COARSE_SIGMA_S   1e-3
+#define DEVICE_SIGMA_S   0.05e-3
+#define MARGIN_S         0.5e-3
+#define FLOOR_SPARE_S    1e-3
+#define FADE_S           5e-3
+#define CROSSFADE_S      10e-3
+#define RESYNC_S         20e-3
+#define SMALL_JUMP_S     1e-3
+#define HISTORY_S        0.1
+#define LATE_START_S     0.4 /* so much of what a guest said before we could play is still played */
+#define CATCH_UP_ERROR_S 8e-3
+#define CATCH_UP_S       2.0 /* and the lateness that comes of it is gone after this, or at the first quiet moment */
+#define QUIET            0.001f
+#define QUANTUM_KEEP_S   30.0 /* the largest quantum of the last 30-60 s counts */
+#define BREAK_MAX_S      1.0
+#define FRESH_ID_SIGMA   300e-6
+#define SAME_ID_SIGMA    50e-6
+#define RATE_MIN         8000u
+#define RATE_MAX         768000u
+
+enum phase { WAITING, PLAYING, ENDING, STARVED };
+
+struct device {
+    struct clock_filter clock;
+    bool known;
+    uint32_t clock_id, rate;
+    int64_t cycle_ns, position;
+    uint32_t frames; /* of the last pull */
+    double quantum_max_s[2];
+    double quantum_window_s; /* age of the current half window */
+};
+
+struct playout {
+    struct feed *feed;
+    const struct frame_ring *ring;
+    struct playout_params params;
+    double source_rate;
+    unsigned channels;
+
+    struct device device;
+    struct feed_view view;
+    uint64_t epoch, gaps; /* as last acted on */
+    bool rate_changed;    /* the device's nominal rate, since the last pull */
+    struct rate_loop loop;
+    struct rate_target target;
+    double step; /* source frames per device frame */
+
+    enum phase phase;
+    uint64_t resume_frame; /* while silent: the first frame not heard yet */
+    bool starved_in_play;  /* this silence is a drop-out unless the guest turns out to have paused */
+    double catch_up_s;     /* > 0: knowingly late, for so long at most */
+    struct resampler voice[2];
+    unsigned current; /* which voice plays; the other one fades out while fade_left > 0 */
+    uint32_t fade_left, fade_length;
+    double gain; /* 0..1, linear in time; shaped when applied */
+    atomic_bool mute, silent;
+
+    float *spare; /* RESAMPLER_FRAMES_MAX frames */
+    struct playout_trace trace;
+    struct playout_stats stats;
+    struct seqlock published;
+};
+
+static bool params_valid(const struct playout_params *params)
+{
+    return params->latency_ns >= 0 && params->max_latency_ns >= 0 && params->quality <= RESAMPLER_BEST;
+}
+
+int playout_create(struct playout **playout, struct feed *feed, const struct playout_params *params)
+{
+    if (!params_valid(params))
+        return -EINVAL;
+    struct playout *p = calloc(1, sizeof *p);
+    if (!p)
+        return -ENOMEM;
+    p->feed = feed;
+    p->ring = feed_ring(feed);
+    p->params = *params;
+    p->source_rate = feed_format(feed)->rate;
+    p->channels = feed_format(feed)->channels;
+    p->step = 1.0;
+    atomic_init(&p->silent, true);
+    int err = -ENOMEM;
+    p->spare = calloc((size_t)RESAMPLER_FRAMES_MAX * p->channels, sizeof *p->spare);
+    if (!p->spare)
+        goto fail;
+    for (unsigned i = 0; i < 2; i++) {
+        err = resampler_init(&p->voice[i], params->quality, p->channels);
+        if (err < 0)
+            goto fail;
+    }
+    *playout = p;
+    return 0;
+fail:
+    playout_destroy(p);
+    return err;
+}
+
+void playout_destroy(struct playout *playout)
+{
+    if (!playout)
+        return;
+    for (unsigned i = 0; i < 2; i++)
+        resampler_free(&playout->voice[i]);
+    free(playout->spare);
+    free(playout);
+}
+
+static struct resampler *voice(struct playout *p)
+{
+    return &p->voice[p->current];
+}
+
+/* The source frame that the next output frame stands for. */
+static double position(const struct playout *p)
+{
+    return resampler_position(&p->voice[p->current]);
+}
+
+static double frames_to_s(const struct playout *p, double frames)
+{
+    return frames / p->source_rate;
+}
+
+/* --- the device --- */
+
+/* Device frames that passed between the last pull's end and this one without us: an xrun, a stopped client, a moved
+ * sink. Told by the device's position where that goes on, else by time. What is less than half a period is noise. */
+static double missed_frames(const struct device *device, const struct pull_time *time)
+{
+    double by_time = (double)(time->cycle_ns - device->cycle_ns) / NS_PER_S * device->rate - device->frames;
+    double by_position = (double)(time->position_frames - device->position) - device->frames;
+    bool same = time->clock_id == device->clock_id && time->rate == device->rate;
+    double missed = same && fabs(by_position - by_time) < 0.05 * device->rate ? by_position : by_time;
+    return fabs(missed) >= 0.5 * device->frames ? missed : 0.0;
+}
+
+/* Follows the device's clock; returns what was missed since the last pull, in seconds. */
+static double device_follow(struct playout *p, uint32_t frames, const struct pull_time *time, double *elapsed_s)
+{
+    struct device *device = &p->device;
+    double missed_s = 0.0;
+    *elapsed_s = 0.0;
+    if (!device->known || time->rate != device->rate) {
+        double rate = device->known ? device->clock.rate : 1.0;
+        if (device->known) {
+            missed_s = missed_frames(device, time) / device->rate;
+            *elapsed_s = (double)device->frames / device->rate + missed_s;
+        }
+        bool coarse = time->flags & PULL_COARSE;
+        clock_init(&device->clock, time->rate, coarse ? COARSE_DLL_HZ : DEVICE_DLL_HZ,
+                   coarse ? COARSE_SIGMA_S : DEVICE_SIGMA_S);
+        clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
+        device->clock.rate = rate;
+        p->rate_changed = device->known;
+        device->known = true;
+    } else {
+        double missed = missed_frames(device, time);
+        missed_s = missed / device->rate;
+        *elapsed_s = (double)device->frames / device->rate + missed_s;
+        bool other = time->clock_id != device->clock_id;
+        if (other || missed != 0.0 || time->flags & PULL_DISCONTINUITY || time->position_frames <= device->position)
+            clock_anchor(&device->clock, time->cycle_ns, time->position_frames,
+                         other ? FRESH_ID_SIGMA : SAME_ID_SIGMA);
+        else
+            clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
+    }
+    device->clock_id = time->clock_id;
+    device->rate = time->rate;
+    device->cycle_ns = time->cycle_ns;
+    device->position = time->position_frames;
+    device->frames = frames;
+    if (*elapsed_s < 0.0)
+        *elapsed_s = 0.0;
+    return missed_s;
+}
+
+/* The largest quantum of the last 30 to 60 s. Returns by how much it grew now, in seconds. */
+static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_s)
+{
+    struct device *device = &p->device;
+    double before = fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
+    device->quantum_window_s += elapsed_s;
+    if (device->quantum_window_s >= QUANTUM_KEEP_S) {
+        device->quantum_max_s[1] = device->quantum_max_s[0];
+        device->quantum_max_s[0] = 0.0;
+        device->quantum_window_s = 0.0;
+    }
+    double quantum_s = (double)frames / device->rate;
+    device->quantum_max_s[0] = fmax(device->quantum_max_s[0], quantum_s);
+    return before > 0.0 ? fmax(quantum_s - before, 0.0) : 0.0;
+}
+
+/* --- the target --- */
+
+/* What the target fill is made of; returns where it ought to be, in seconds. */
+static double target_goal(struct playout *p, const struct pull_time *time)
+{
+    struct playout_stats *stats = &p->stats;
+    double guest_s = frames_to_s(p, p->view.chunk_frames);
+    double quantum_s = fmax(p->device.quantum_max_s[0], p->device.quantum_max_s[1]);
+    double resampler_s = frames_to_s(p, resampler_lookahead(p->params.quality, p->step));
+    double device_s = (double)time->delay_frames / time->rate;
+    double hold_s = p->view.hold_ns / NS_PER_S;
+    double auto_s = hold_s + quantum_s + resampler_s + MARGIN_S;
+    double floor_s = guest_s + quantum_s + resampler_s + FLOOR_SPARE_S;
+
+    double goal_s = auto_s;
+    double asked_s = (double)p->params.latency_ns / NS_PER_S - device_s;
+    stats->latency_infeasible = p->params.latency_ns > 0 && asked_s < floor_s;
+    bool fixed = p->params.latency_ns > 0 && !stats->latency_infeasible;
+    if (fixed)
+        goal_s = asked_s;
+    else if (p->params.max_latency_ns > 0)
+        goal_s = fmax(fmin(auto_s, (double)p->params.max_latency_ns / NS_PER_S - device_s), floor_s);
+    stats->jitter_exceeds = goal_s < auto_s - MARGIN_S;
+
+    stats->guest_ns = llround(guest_s * NS_PER_S);
+    stats->quantum_ns = llround(quantum_s * NS_PER_S);
+    stats->resampler_ns = llround(resampler_s * NS_PER_S);
+    stats->device_ns = llround(device_s * NS_PER_S);
+    stats->target_ns = llround((goal_s + device_s) * NS_PER_S);
+    return goal_s;
+}
+
+/* --- playing --- */
+
+static double ring_end(const struct playout *p)
+{
+    return (double)frame_ring_written(p->ring);
+}
+
+/* The last frame that this pull can start at and still be complete. */
+static double latest_start(const struct playout *p, uint32_t frames)
+{
+    return ring_end(p) - frames * p->step - resampler_lookahead(p->params.quality, p->step) - 1.0;
+}
+
+/* Goes on at `position`, the old place fading out while the new one fades in. */
+static void jump(struct playout *p, double place)
+{
+    if (p->fade_left > 0)
+        return;
+    place = fmax(place, (double)frame_ring_released(p->ring));
+    if (place > position(p))
+        p->stats.dropped_frames += (uint64_t)(place - position(p));
+    p->current ^= 1;
+    resampler_seek(voice(p), p->ring, place, p->step, p->spare);
+    p->fade_length = (uint32_t)(CROSSFADE_S * p->device.rate);
+    p->fade_left = p->fade_length;
+}
+
+/* Nothing to be heard in the next `seconds`? */
+static bool quiet_for(const struct playout *p, double seconds)
+{
+    uint64_t from = (uint64_t)position(p);
+    uint64_t end = from + (uint64_t)(seconds * p->source_rate);
+    if (end > frame_ring_written(p->ring))
+        return false;
+    while (from < end) {
+        size_t frames;
+        const float *at = frame_ring_peek(p->ring, from, &frames);
+        if (frames == 0)
+            return false;
+        if (frames > end - from)
+            frames = (size_t)(end - from);
+        for (size_t i = 0; i < frames * p->channels; i++)
+            if (fabsf(at[i]) > QUIET)
+                return false;
+        from += frames;
+    }
+    return true;
+}
+
+static void begin(struct playout *p, double place, double error_s)
+{
+    resampler_seek(voice(p), p->ring, place, p->step, p->spare);
+    p->phase = PLAYING;
+    p->fade_left = 0;
+    p->gain = 0.0;
+    p->catch_up_s = error_s > CATCH_UP_ERROR_S ? CATCH_UP_S : 0.0;
+    p->epoch = p->view.epoch;
+    if (p->starved_in_play && p->gaps == p->view.gaps)
+        p->stats.underruns++;
+    p->starved_in_play = false;
+    p->gaps = p->view.gaps;
+    rate_start(&p->loop);
+}
+
+/* Silent: is there enough to start with? Returns the frames of silence before the first that sounds. */
+static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_t frames)
+{
+    p->target.fill_s = goal_s;
+    double wanted = line - goal_s * p->source_rate;
+    double late_start = LATE_START_S * p->source_rate;
+    bool paused = p->gaps != p->view.gaps;
+    double first = (double)p->resume_frame;
+    if (paused)
+        first = fmax(first, (double)p->view.gap_frame);
+    first = fmin(fmax(first, wanted - late_start), ring_end(p));
+    if (first > (double)p->resume_frame) {
+        p->stats.dropped_frames += (uint64_t)first - p->resume_frame;
+        p->resume_frame = (uint64_t)first;
+        feed_release(p->feed, p->resume_frame);
+    }
+    double start = paused ? first : fmax(first, wanted);
+    double silence = ceil(fmax(start - wanted, 0.0) / p->step);
+    if (silence >= frames || start > latest_start(p, frames - (uint32_t)silence))
+        return frames;
+    if (start > first)
+        p->stats.dropped_frames += (uint64_t)(start - first);
+    begin(p, start, frames_to_s(p, wanted - start));
+    return (uint32_t)silence;
+}
+
+/* Playing: keeps the fill on its target. */
+static void steer(struct playout *p, double line, double goal_s, double grown_s, double missed_s, double elapsed_s)
+{
+    if (grown_s > 0.0 && p->params.latency_ns == 0)
+        p->target.fill_s = fmax(p->target.fill_s + grown_s, goal_s);
+    double slope = rate_target_move(&p->target, goal_s, elapsed_s);
+    double error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
+
+    if (p->epoch != p->view.epoch) {
+        p->epoch = p->view.epoch;
+        rate_shift(&p->loop, 1);
+    }
+    double place = line - p->target.fill_s * p->source_rate;
+    double nominal = p->source_rate / p->device.rate;
+    if (p->rate_changed) { /* the other voice starts at the new ratio instead of gliding to it */
+        p->rate_changed = false;
+        p->step = nominal;
+        jump(p, p->catch_up_s > 0.0 ? position(p) : place);
+    } else if (missed_s != 0.0 || grown_s > SMALL_JUMP_S) {
+        if (fabs(error_s) > SMALL_JUMP_S && p->catch_up_s <= 0.0)
+            jump(p, place);
+    } else if (p->catch_up_s > 0.0) {
+        p->catch_up_s -= elapsed_s;
+        if (p->catch_up_s <= 0.0 || quiet_for(p, error_s + CROSSFADE_S)) {
+            p->catch_up_s = 0.0;
+            jump(p, place);
+        }
+    } else if (fabs(error_s) > RESYNC_S && p->fade_left == 0) {
+        jump(p, place);
+        p->stats.resyncs++;
+    }
+    p->trace.error_s = error_s;
+    error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
+    if (p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
+        error_s = 0.0; /* a jump is due: bending the pitch would not help */
+    double feed = p->device.clock.rate / (p->view.period_ns * p->source_rate / NS_PER_S);
+    p->step = nominal * rate_update(&p->loop, error_s, elapsed_s, feed, slope);
+}
+
+/* --- sound --- */
+
+/* Smooth 0..1: no corner at either end. */
+static float shape(double x)
+{
+    return (float)(x * x * (3.0 - 2.0 * x));
+}
+
+static void mix(struct playout *p, float *dst, const float *old, uint32_t frames)
+{
+    for (uint32_t i = 0; i < frames && p->fade_left > 0; i++, p->fade_left--) {
+        float out = shape((double)p->fade_left / p->fade_length);
+        for (unsigned c = 0; c < p->channels; c++) {
+            float *at = &dst[(size_t)i * p->channels + c];
+            *at = *at * (1.0f - out) + old[(size_t)i * p->channels + c] * out;
+        }
+    }
+}
+
+/* Fades towards silence or full level; returns false once silence is reached. */
+static bool envelope(struct playout *p, float *dst, uint32_t frames, bool to_silence)
+{
+    if (!to_silence && p->gain >= 1.0)
+        return true;
+    double per_frame = (to_silence ? -1.0 : 1.0) / (FADE_S * p->device.rate);
+    for (uint32_t i = 0; i < frames; i++) {
+        float gain = shape(p->gain);
+        for (unsigned c = 0; c < p->channels; c++)
+            dst[(size_t)i * p->channels + c] *= gain;
+        p->gain = fmax(fmin(p->gain + per_frame, 1.0), 0.0);
+    }
+    return p->gain > 0.0;
+}
+
+static void fall_silent(struct playout *p)
+{
+    p->phase = STARVED;
+    p->fade_left = 0;
+    p->resume_frame = frame_ring_written(p->ring);
+    uint64_t at = (uint64_t)position(p);
+    if (at < p->resume_frame)
+        p->resume_frame = at;
+}
+
+/* One slice of sound; on running dry it begins to end. */
+static void sound(struct playout *p, float *dst, uint32_t frames, bool mute)
+{
+    if (p->phase == PLAYING && !resampler_ready(voice(p), p->ring, frames, p->step)) {
+        p->phase = ENDING;
+        p->starved_in_play = true;
+    }
+    resampler_run(voice(p), p->ring, dst, frames, p->step);
+    if (p->fade_left > 0) {
+        resampler_run(&p->voice[p->current ^ 1], p->ring, p->spare, frames, p->step);
+        mix(p, dst, p->spare, frames);
+    }
+    if (!envelope(p, dst, frames, mute || p->phase == ENDING))
+        fall_silent(p);
+}
+
+static void publish(struct playout *p, double line)
+{
+    struct playout_stats *stats = &p->stats;
+    bool sounding = p->phase == PLAYING || p->phase == ENDING;
+    stats->state = sounding ? PLAYOUT_PLAYING : p->starved_in_play ? PLAYOUT_STARVED : PLAYOUT_WAITING;
+    stats->locked = sounding && rate_locked(&p->loop);
+    stats->drift_ppm = p->device.known && p->view.period_ns > 0.0
+                           ? (p->device.clock.rate / (p->view.period_ns * p->source_rate / NS_PER_S) - 1.0) * 1e6
+                           : 0.0;
+    double fill_s = sounding ? frames_to_s(p, line - p->trace.position) : p->target.fill_s;
+    stats->total_ns = llround(fill_s * NS_PER_S) + stats->device_ns;
+    stats->jitter_ns = stats->total_ns - stats->device_ns - stats->guest_ns - stats->quantum_ns - stats->resampler_ns;
+    stats->device_rate = p->device.rate;
+    stats->quantum_frames = p->device.frames;
+    struct playout_stats copy = *stats;
+    copy.dropped_frames += p->view.dropped_frames;
+    seqlock_write(&p->published, &copy, sizeof copy);
+}
+
+void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_time *time)
+{
+    struct playout *p = playout;
+    if (time->rate < RATE_MIN || time->rate > RATE_MAX || frames == 0) {
+        memset(dst, 0, (size_t)frames * p->channels * sizeof *dst);
+        return;
+    }
+    double elapsed_s;
+    double missed_s = device_follow(p, frames, time, &elapsed_s);
+    double grown_s = quantum_follow(p, frames, elapsed_s);
+    feed_read(p->feed, &p->view);
+    bool mute = atomic_load_explicit(&p->mute, memory_order_relaxed);
+
+    double line = 0.0;
+    uint32_t silence = frames;
+    if (p->view.time_ns != 0) {
+        int64_t cycle_ns = p->device.clock.origin_ns + llround(p->device.clock.x_ns);
+        line = p->view.frame + (double)(cycle_ns - p->view.time_ns) / p->view.period_ns;
+        double goal_s = target_goal(p, time);
+        if (p->phase == PLAYING && missed_s > BREAK_MAX_S)
+            fall_silent(p);
+        if (p->phase == WAITING || p->phase == STARVED) {
+            p->step =
+                p->source_rate / time->rate * p->device.clock.rate * NS_PER_S / (p->view.period_ns * p->source_rate);
+            if (!mute)
+                silence = try_start(p, line, goal_s, frames);
+        } else {
+            if (p->phase == PLAYING && !(time->flags & PULL_FREEWHEEL))
+                steer(p, line, goal_s, grown_s, missed_s, elapsed_s);
+            silence = 0;
+        }
+    }
+    if (missed_s > 0.0)
+        p->stats.xrun_frames += (uint64_t)(missed_s * time->rate);
+
+    memset(dst, 0, (size_t)silence * p->channels * sizeof *dst);
+    p->trace.position = position(p) - silence * p->step;
+    for (uint32_t done = silence; done < frames;) {
+        float *at = dst + (size_t)done * p->channels;
+        uint32_t slice = resampler_slice(p->step);
+        if (slice > frames - done)
+            slice = frames - done;
+        if (p->phase == PLAYING || p->phase == ENDING)
+            sound(p, at, slice, mute);
+        else
+            memset(at, 0, (size_t)slice * p->channels * sizeof *dst);
+        done += slice;
+    }
+    if (p->phase == PLAYING || p->phase == ENDING) {
+        p->stats.frames += frames - silence;
+        double keep = position(p) - HISTORY_S * p->source_rate;
+        if (p->fade_left > 0)
+            keep = fmin(keep, resampler_position(&p->voice[p->current ^ 1]) - HISTORY_S * p->source_rate);
+        if (keep > 0.0)
+            feed_release(p->feed, (uint64_t)keep);
+    }
+    atomic_store_explicit(&p->silent, p->phase == WAITING || p->phase == STARVED, memory_order_relaxed);
+    p->trace.fill_s = frames_to_s(p, line - p->trace.position);
+    p->trace.step = p->step;
+    p->trace.target_s = p->target.fill_s;
+    publish(p, line);
+}
+
+void playout_mute(struct playout *playout, bool mute)
+{
+    atomic_store_explicit(&playout->mute, mute, memory_order_relaxed);
+}
+
+bool playout_silent(const struct playout *playout)
+{
+    return atomic_load_explicit(&playout->silent, memory_order_relaxed);
+}
+
+void playout_get_stats(const struct playout *playout, struct playout_stats *stats)
+{
+    if (!seqlock_read(&playout->published, stats, sizeof *stats))
+        *stats = (struct playout_stats){0};
+}
+
+void playout_get_trace(const struct playout *playout, struct playout_trace *trace)
+{
+    *trace = playout->trace;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/rate.h"
+
+#include <math.h>
+
+struct gear {
+    double bandwidth_hz;
+    double hold_s;    /* at least this long before the next one */
+    double phase_max; /* largest phase correction */
+    double slew_per_s;
+};
+
+static const struct gear gears[RATE_GEARS] = {
+    {0.15, 3.0, 3000e-6, 5000e-6},
+    {0.05, 8.0, 1500e-6, 5000e-6},
+    {0.02, 0.0, 1000e-6, 500e-6 },
+};
+
+#define SHIFT_UP_ERROR_S 2e-3
+#define LOCKED_ERROR_S   1e-3
+#define ERROR_TIME_S     0.5
+#define RATIO_LIMIT      0.01
+#define INTEGRAL_LIMIT   500e-6
+#define TARGET_RISE      300e-6
+#define TARGET_FALL      100e-6
+
+static double clamp(double value, double limit)
+{
+    return fmax(-limit, fmin(value, limit));
+}
+
+void rate_start(struct rate_loop *loop)
+{
+    *loop = (struct rate_loop){
+        .integral = loop->integral,
+        .correction = loop->integral,
+        .gear = loop->gear > 0 ? 1 : 0,
+    };
+}
+
+void rate_shift(struct rate_loop *loop, unsigned gear)
+{
+    if (loop->gear > gear) {
+        loop->gear = gear;
+        loop->in_gear_s = 0.0;
+    }
+}
+
+static void choose_gear(struct rate_loop *loop, double error_s, double dt_s)
+{
+    loop->slow_error_s += (1.0 - exp(-dt_s / ERROR_TIME_S)) * (error_s - loop->slow_error_s);
+    loop->in_gear_s += dt_s;
+    if (loop->gear + 1 < RATE_GEARS && loop->in_gear_s >= gears[loop->gear].hold_s &&
+        fabs(loop->slow_error_s) < SHIFT_UP_ERROR_S) {
+        loop->gear++;
+        loop->in_gear_s = 0.0;
+    } else if (loop->gear > 1 && fabs(loop->slow_error_s) > SHIFT_UP_ERROR_S) {
+        loop->gear = 1;
+        loop->in_gear_s = 0.0;
+    }
+}
+
+double rate_update(struct rate_loop *loop, double error_s, double dt_s, double feed, double target_slope)
+{
+    choose_gear(loop, error_s, dt_s);
+    const struct gear *gear = &gears[loop->gear];
+
+    double w = 2.0 * M_PI * gear->bandwidth_hz;
+    double w0 = 1.0 - exp(-20.0 * w * dt_s);
+    loop->z1 += w0 * (2.0 * w * error_s - loop->z1);
+    loop->z2 += w0 * (loop->z1 - loop->z2);
+    double phase = clamp(loop->z2, gear->phase_max);
+    if (phase == loop->z2) /* no wind-up while the phase is clamped */
+        loop->integral = clamp(loop->integral + w * w * error_s * dt_s / 4.0, INTEGRAL_LIMIT);
+
+    double wanted = phase + loop->integral - target_slope;
+    loop->correction += clamp(wanted - loop->correction, gear->slew_per_s * dt_s);
+    return 1.0 + clamp(feed * (1.0 + loop->correction) - 1.0, RATIO_LIMIT);
+}
+
+bool rate_locked(const struct rate_loop *loop)
+{
+    return loop->gear == RATE_GEARS - 1 && fabs(loop->slow_error_s) < LOCKED_ERROR_S;
+}
+
+double rate_target_move(struct rate_target *target, double goal_s, double dt_s)
+{
+    double step = fmax(-TARGET_FALL * dt_s, fmin(goal_s - target->fill_s, TARGET_RISE * dt_s));
+    target->fill_s += step;
+    return dt_s > 0.0 ? step / dt_s : 0.0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How late the guest's audio comes, and so how much must be held ready. Fed with one lateness per arrival: how far
+ * the guest's clock was ahead of what had been written just before (chunk, burst and delay in one number).
+ * Pure arithmetic; [src], one thread.
+ *
+ * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
+ * spent clearly below. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
+ * second one follows within a minute.
+ */
+#ifndef EARSHOT_TARGET_H
+#define EARSHOT_TARGET_H
+
+#include "receiver/clock.h"
+
+#include <stdint.h>
+
+struct target_hold {
+    double hold_ns;
+    double window_max_ns[2]; /* two half-windows of 30 s, the current one first */
+    int64_t window_start_ns;
+    int64_t below_since_ns;
+    double pending_ns; /* lateness of arrivals off the line, until it is known whether the line or they were wrong */
+    double stall_ns;   /* the last outlier, and when it came */
+    int64_t stall_at_ns;
+};
+
+/* initial_ns: what to expect before anything is known (> 0). */
+void target_init(struct target_hold *target, double initial_ns);
+
+/* lateness_ns as above, at now_ns; verdict: what the clock filter made of the same arrival. */
+void target_update(struct target_hold *target, int64_t now_ns, double lateness_ns, enum clock_verdict verdict);
+
+#endif
