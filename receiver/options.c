@@ -186,11 +186,11 @@ static int set_max_latency(void *target, const char *value)
 
 static int set_quality(void *target, const char *value)
 {
-    static const char *const names[] = {[PLAYOUT_FASTEST] = "fastest", [PLAYOUT_MEDIUM] = "medium",
-                                        [PLAYOUT_BEST] = "best"};
+    static const char *const names[] = {[RESAMPLER_FASTEST] = "fastest", [RESAMPLER_MEDIUM] = "medium",
+                                        [RESAMPLER_BEST] = "best"};
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (!strcmp(names[i], value)) {
-            ((struct options *)target)->quality = (enum playout_quality)i;
+            ((struct options *)target)->quality = (enum resampler_quality)i;
             return 0;
         }
     }
@@ -379,7 +379,7 @@ int options_parse(struct options *options, enum options_command *command, int ar
                                 .group = SCREAM_UDP_GROUP,
                                 .backend = "auto",
                                 .max_latency_ns = DEFAULT_CAP_NS,
-                                .quality = PLAYOUT_MEDIUM,
+                                .quality = RESAMPLER_MEDIUM,
                                 .seconds = DEFAULT_DEMO_SEC,
                                 .latency_above_chunk = argc > 0 && called_as_scream(argv[0])};
     *command = COMMAND_RUN;

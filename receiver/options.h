@@ -39,7 +39,7 @@ struct options {
     int64_t latency_ns;
     int64_t max_latency_ns;
     bool latency_above_chunk; /* called as `scream`: latency_ns is what comes on top of the guest's chunk */
-    enum playout_quality quality;
+    enum resampler_quality quality;
 
     bool verbose, help, version;
 
