@@ -183,7 +183,7 @@ static void write_feed(struct source_thread *t, unsigned source, const struct bl
     if (!known && !new_feed(t, slot, source, block, now_ns))
         return;
     slot->heard_ns = now_ns;
-    feed_write(slot->feed, block);
+    feed_write(slot->feed, block, now_ns);
 
     struct source_event event = {.source = source, .sender = block->sender, .feed = slot->feed};
     if (!known) {
@@ -215,13 +215,12 @@ static unsigned run_source(struct source_thread *t, unsigned number)
     struct source *source = t->inputs[number].source;
     for (unsigned blocks = 0; blocks < ROUND_MAX; blocks++) {
         struct block block;
-        int64_t now_ns = clock_ns();
-        if (source->ops->next(source, &block, now_ns) != 1)
+        if (source->ops->next(source, &block, clock_ns()) != 1)
             return blocks;
         if (t->has_sink)
             write_sink(t, number, &block);
         else
-            write_feed(t, number, &block, now_ns);
+            write_feed(t, number, &block, clock_ns());
     }
     return ROUND_MAX;
 }
