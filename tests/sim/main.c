@@ -123,17 +123,18 @@ static int usage(FILE *out)
 static int parse(int argc, char **argv, struct run_options *o)
 {
     static const struct option table[] = {
-        {"seeds",   required_argument, NULL, 's'},
-        {"seconds", required_argument, NULL, 't'},
-        {"only",    required_argument, NULL, 'o'},
-        {"quick",   no_argument,       NULL, 'q'},
-        {"long",    no_argument,       NULL, 'l'},
-        {"all",     no_argument,       NULL, 'a'},
-        {"csv",     required_argument, NULL, 'c'},
-        {"plot",    required_argument, NULL, 'p'},
-        {"help",    no_argument,       NULL, 'h'},
-        {"workers", required_argument, NULL, 'w'},
-        {NULL,      0,                 NULL, 0  },
+        {"seeds",      required_argument, NULL, 's'},
+        {"first-seed", required_argument, NULL, 'f'},
+        {"seconds",    required_argument, NULL, 't'},
+        {"only",       required_argument, NULL, 'o'},
+        {"quick",      no_argument,       NULL, 'q'},
+        {"long",       no_argument,       NULL, 'l'},
+        {"all",        no_argument,       NULL, 'a'},
+        {"csv",        required_argument, NULL, 'c'},
+        {"plot",       required_argument, NULL, 'p'},
+        {"help",       no_argument,       NULL, 'h'},
+        {"workers",    required_argument, NULL, 'w'},
+        {NULL,         0,                 NULL, 0  },
     };
     for (int c; (c = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
         switch (c) {
