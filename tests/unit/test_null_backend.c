@@ -256,10 +256,9 @@ static void test_target_is_parsed_strictly(void **state)
     }
 }
 
-static void wait_pulls(struct player *player, unsigned count)
+static void wait_pulls(struct player *player, unsigned total)
 {
-    const unsigned end = atomic_load(&player->pulls) + count;
-    while (atomic_load(&player->pulls) < end)
+    while (atomic_load(&player->pulls) < total)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
@@ -284,10 +283,11 @@ static void test_plays_stops_and_plays_again(void **state)
     assert_int_equal(params.period_ns, 64 * SECOND / 44100);
     assert_int_equal(atomic_load(&player.pulls), 0);
     for (unsigned i = 0; i < 20; i++) {
+        const unsigned before = atomic_load(&player.pulls);
         atomic_store(&player.stopped, false);
         assert_int_equal(backend_null.start(stream), 0);
         assert_int_equal(backend_null.start(stream), 0); /* already */
-        wait_pulls(&player, 5);
+        wait_pulls(&player, before + 5);
         backend_null.stop(stream);
         atomic_store(&player.stopped, true);
         backend_null.stop(stream);
