@@ -17,9 +17,9 @@
 #define MS_NS      INT64_C(1000000)
 #define SECOND_NS  INT64_C(1000000000)
 #define GONE_NS    (600 * SECOND_NS)
-#define RETRY_NS   (50 * MS_NS) /* the queue was full */
+#define RETRY_NS   (50 * MS_NS)  /* the queue was full */
 #define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
-#define BUSY_NS    (10 * MS_NS) /* without sleep; then one is due, for the kernel's real-time limit and for others */
+#define BUSY_NS    (10 * MS_NS)  /* without sleep; then one is due, for the kernel's real-time limit and for others */
 #define NAP_NS     (MS_NS / 10)
 #define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
 #define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
@@ -282,7 +282,9 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
 /* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
 static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
 {
-    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {{.fd = t->wake_fd, .events = POLLIN}};
+    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {
+        {.fd = t->wake_fd, .events = POLLIN}
+    };
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];

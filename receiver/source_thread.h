@@ -18,10 +18,10 @@
 #define SOURCE_THREAD_FEEDS_MAX   64
 
 enum source_event_type {
-    SOURCE_EVENT_STATUS,    /* `status` of `source` changed; comes once at the start for every source */
-    SOURCE_EVENT_FEED_NEW,  /* `feed` belongs to main now, and replaces the sender's feed before it, which [src] has
+    SOURCE_EVENT_STATUS,      /* `status` of `source` changed; comes once at the start for every source */
+    SOURCE_EVENT_FEED_NEW,    /* `feed` belongs to main now, and replaces the sender's feed before it, which [src] has
                                let go of */
-    SOURCE_EVENT_FEED_IDLE, /* nothing arrived until feed_idle_at_ns() */
+    SOURCE_EVENT_FEED_IDLE,   /* nothing arrived until feed_idle_at_ns() */
     SOURCE_EVENT_FEED_ACTIVE, /* it goes on */
     SOURCE_EVENT_FEED_GONE,   /* silent for ten minutes: [src] has let go of `feed` */
     SOURCE_EVENT_FULL,        /* a sender is ignored: there are SOURCE_THREAD_FEEDS_MAX already. Once. */
