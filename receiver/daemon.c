@@ -480,7 +480,8 @@ static int set_up(struct daemon *d)
 
     raw_init(&d->raw, STDOUT_FILENO);
     struct source_sink sink = {.write = write_raw, .arg = &d->raw};
-    r = source_thread_create(&d->sources, options->raw ? &sink : NULL);
+    struct source_thread_params thread_params = {.sink = options->raw ? &sink : NULL};
+    r = source_thread_create(&d->sources, &thread_params);
     if (r == 0)
         r = open_source(d);
     if (r == 0)

@@ -49,6 +49,7 @@ struct source_thread {
     unsigned input_count;
     struct source_sink sink;
     bool has_sink;
+    int64_t gone_ns;
 
     /* [src] */
     struct slot slots[SOURCE_THREAD_FEEDS_MAX];
@@ -266,7 +267,7 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
         /* Shared memory is one guest, configured: it stays as long as the source does. */
         if (!slot->idle || t->inputs[slot->source].source->kind == SOURCE_SHM)
             continue;
-        int64_t gone_ns = slot->heard_ns + GONE_NS;
+        int64_t gone_ns = slot->heard_ns + t->gone_ns;
         if (now_ns >= gone_ns && has_room(t)) {
             event.type = SOURCE_EVENT_FEED_GONE;
             *slot = (struct slot){0};
@@ -345,14 +346,15 @@ static void *source_thread_main(void *arg)
     return NULL;
 }
 
-int source_thread_create(struct source_thread **thread, const struct source_sink *sink)
+int source_thread_create(struct source_thread **thread, const struct source_thread_params *params)
 {
     int r = -ENOMEM;
     struct source_thread *t = calloc(1, sizeof(*t));
     if (!t)
         return r;
-    if (sink) {
-        t->sink = *sink;
+    t->gone_ns = params->gone_ns ? params->gone_ns : GONE_NS;
+    if (params->sink) {
+        t->sink = *params->sink;
         t->has_sink = t->sink_open = true;
     }
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
