@@ -44,6 +44,7 @@ struct capturer {
     unsigned channels;
     _Atomic uint64_t dropped; /* cycles that found the ring full */
     atomic_bool ended;
+    bool closing; /* the stream's end is our own doing */
     int exit_code;
 };
 
@@ -145,7 +146,7 @@ static void on_state_changed(void *arg, enum pw_stream_state old, enum pw_stream
     if (state == PW_STREAM_STATE_STREAMING) {
         puts("capturing");
         fflush(stdout);
-    } else if (state == PW_STREAM_STATE_ERROR || state == PW_STREAM_STATE_UNCONNECTED) {
+    } else if (!capturer->closing && (state == PW_STREAM_STATE_ERROR || state == PW_STREAM_STATE_UNCONNECTED)) {
         fprintf(stderr, "earshot-capture: the stream ended: %s\n", error ? error : "server gone");
         capturer->exit_code = 3;
         pw_main_loop_quit(capturer->loop);
@@ -237,6 +238,7 @@ static int capture_run(struct capturer *capturer, const char *sink, bool passive
     result = connect_stream(capturer, sink, passive, positions);
     if (result == 0)
         pw_main_loop_run(capturer->loop);
+    capturer->closing = true;
     if (capturer->stream)
         pw_stream_destroy(capturer->stream);
     atomic_store(&capturer->ended, true);

@@ -293,6 +293,16 @@ static int find_dips(struct track *track)
     return 0;
 }
 
+static bool is_told(const struct track *track, int64_t from_ns, int64_t to_ns)
+{
+    for (size_t i = 0; i < track->event_count; i++) {
+        if (track->events[i].from_ns <= to_ns && track->events[i].to_ns >= from_ns)
+            return true;
+    }
+    return false;
+}
+
+/* Corners that no step and no dip explains. */
 static int find_clicks(struct track *track, const struct window_shape *shapes)
 {
     for (size_t i = 1; i + 1 < track->window_count; i++) {
@@ -301,7 +311,7 @@ static int find_clicks(struct track *track, const struct window_shape *shapes)
             continue;
         struct track_event event = {.kind = TRACK_CLICK, .from_ns = window[-1].time_ns, .to_ns = window[1].time_ns};
         event.near_loss = near_loss(track, event.from_ns, event.to_ns);
-        if (add_event(track, &event) != 0)
+        if (!is_told(track, event.from_ns, event.to_ns) && add_event(track, &event) != 0)
             return -ENOMEM;
     }
     return 0;
