@@ -22,7 +22,8 @@ enum pull_flags {
     PULL_COARSE = 1 << 2,        /* position or cycle_ns is only good to about a millisecond (PulseAudio, USB) */
 };
 
-/* Where the device stands as it asks. All of it from the device, nothing counted by the backend. */
+/* Where the device stands as it asks. All of it from the device, nothing counted by the backend. A device may ask twice
+ * in one cycle: cycle_ns and position_frames are then the same, and delay_frames more by what it has already got. */
 struct pull_time {
     int64_t cycle_ns;        /* CLOCK_MONOTONIC of the cycle that asks */
     int64_t position_frames; /* the device's own position at cycle_ns, in frames of `rate`; any origin */
@@ -67,6 +68,8 @@ struct backend_stream;
 struct backend {
     const char *name;  /* for -o */
     const char *title; /* for people: "PipeWire" */
+    /* What -d may be, for --help and for the line that reports -EINVAL of open or context_open: "a file". */
+    const char *target_help;
     bool needs_target; /* -o wav needs -d FILE */
     bool for_auto;     /* `auto` considers it */
 

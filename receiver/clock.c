@@ -3,14 +3,15 @@
 
 #include <math.h>
 
-#define NS_PER_S          1e9
-#define PRIOR_RATE_SIGMA  1000e-6
-#define REOPEN_RATE_SIGMA 100e-6
-#define CLAMP_MIN_S       2e-3
-#define CLAMP_SIGMAS      4.0
-#define CLAMPS_TO_REOPEN  12
-#define SIGMA_FLOOR_S     10e-6
-#define SIGMA_TIME_S      4.0
+#define NS_PER_S           1e9
+#define PRIOR_RATE_SIGMA   1000e-6
+#define REOPEN_RATE_SIGMA  100e-6
+#define CLAMP_MIN_S        2e-3
+#define CLAMP_SIGMAS       4.0
+#define CLAMPS_TO_REOPEN   12
+#define SIGMA_FLOOR_S      10e-6
+#define SIGMA_PRIOR_WEIGHT 8.0 /* observations that the initial guess counts for */
+#define SIGMA_TIME_S       8.0
 
 void clock_init(struct clock_filter *clock, double rate_hz, double bandwidth_hz, double sigma_s)
 {
@@ -22,12 +23,13 @@ void clock_init(struct clock_filter *clock, double rate_hz, double bandwidth_hz,
     };
 }
 
-void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, double rate_sigma)
+void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns, double rate_sigma)
 {
+    double window_s = (double)window_ns / NS_PER_S;
     clock->origin_ns = time_ns;
     clock->x_ns = 0.0;
     clock->frame = frame;
-    clock->p00 = clock->sigma_s * clock->sigma_s;
+    clock->p00 = clock->sigma_s * clock->sigma_s + window_s * window_s / 12.0;
     clock->p01 = 0.0;
     clock->p11 = fmax(clock->p11, rate_sigma * rate_sigma);
     clock->streak = 0;
@@ -42,7 +44,8 @@ void clock_renumber(struct clock_filter *clock, int64_t frames)
 /* Clamps the error and counts how many in a row went the same way. */
 static double judge(struct clock_filter *clock, double error_s, double window_s, enum clock_verdict *verdict)
 {
-    double limit = fmax(CLAMP_SIGMAS * clock->sigma_s, CLAMP_MIN_S) + window_s + sqrt(clock->p00);
+    double sigma = sqrt(clock->sigma_s * clock->sigma_s + clock->p00);
+    double limit = fmax(CLAMP_SIGMAS * sigma, CLAMP_MIN_S) + window_s;
     *verdict = CLOCK_TRACKED;
     if (fabs(error_s) <= limit) {
         clock->streak = 0;
@@ -61,7 +64,7 @@ static double judge(struct clock_filter *clock, double error_s, double window_s,
 enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns)
 {
     if (!clock->anchored) {
-        clock_anchor(clock, time_ns, frame, PRIOR_RATE_SIGMA);
+        clock_anchor(clock, time_ns, frame, window_ns, PRIOR_RATE_SIGMA);
         return CLOCK_REANCHORED;
     }
     if (frame <= clock->frame)
@@ -80,7 +83,7 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
     double error = ((double)(time_ns - clock->origin_ns) - clock->x_ns) / NS_PER_S;
     double e = judge(clock, error, window_s, &verdict);
     if (clock->streak >= CLAMPS_TO_REOPEN || clock->streak <= -CLAMPS_TO_REOPEN) {
-        clock_anchor(clock, time_ns, frame, REOPEN_RATE_SIGMA);
+        clock_anchor(clock, time_ns, frame, window_ns, REOPEN_RATE_SIGMA);
         return CLOCK_REANCHORED;
     }
 
@@ -99,10 +102,16 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
 
     if (window_s <= 2.0 * clock->sigma_s || window_s <= CLAMP_MIN_S) {
         double variance = clock->sigma_s * clock->sigma_s;
-        variance += fmin(dt / SIGMA_TIME_S, 0.1) * (e * e - variance);
+        clock->seen++;
+        variance += fmax(1.0 / (clock->seen + SIGMA_PRIOR_WEIGHT), dt / SIGMA_TIME_S) * (e * e - variance);
         clock->sigma_s = fmax(sqrt(variance), SIGMA_FLOOR_S);
     }
     return verdict;
+}
+
+double clock_phase_sigma(const struct clock_filter *clock)
+{
+    return sqrt(clock->p00);
 }
 
 double clock_frame_at(const struct clock_filter *clock, int64_t time_ns)

@@ -25,6 +25,7 @@ struct clock_filter {
     double x_ns;         /* filtered time of `frame` */
     int64_t frame;
     double p00, p01, p11; /* covariance of phase (s) and rate */
+    double seen;          /* observations so far */
     int streak;           /* clamped errors in a row, signed */
     bool anchored;
 };
@@ -44,8 +45,12 @@ void clock_init(struct clock_filter *clock, double rate_hz, double bandwidth_hz,
  * interval it was seen in); 0 where it is exact. A frame not beyond the last one changes nothing. */
 enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns);
 
-/* Starts the line anew at (time_ns, frame); the rate stays, believed to within rate_sigma (e.g. 50e-6). */
-void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, double rate_sigma);
+/* Starts the line anew at (time_ns, frame), time_ns as uncertain as clock_update() has it; the rate stays, believed to
+ * within rate_sigma (e.g. 50e-6). */
+void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns, double rate_sigma);
+
+/* How well the line's phase is known now: standard deviation, seconds. */
+double clock_phase_sigma(const struct clock_filter *clock);
 
 /* Frame numbers are `frames` higher from now on; the line in time stays. */
 void clock_renumber(struct clock_filter *clock, int64_t frames);

@@ -18,17 +18,19 @@
 #define RING_BYTES_MIN   (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
 #define SPLICE_MS        3
 #define PAUSE_RATE_SIGMA 50e-6
+#define PHASE_KNOWN_S    3e-3 /* worse than this, a lateness says more of the line than of the guest */
 
-/* What is known of a source before it has said anything. */
+/* What is known of a source before it has said anything: enough for a guest whose timer ticks every 15.6 ms and whose
+ * first chunk happened to be the most punctual of all. */
 struct prior {
     double sigma_s;
     int64_t lateness_ns; /* beyond its own chunk */
 };
 
 static const struct prior priors[] = {
-    [SOURCE_SHM] = {0.5e-3, 2 * NS_PER_MS },
-    [SOURCE_UDP] = {3e-3,   12 * NS_PER_MS},
-    [SOURCE_PCAP] = {3e-3,   12 * NS_PER_MS},
+    [SOURCE_SHM] = {3e-3, 17 * NS_PER_MS},
+    [SOURCE_UDP] = {3e-3, 16 * NS_PER_MS},
+    [SOURCE_PCAP] = {3e-3, 16 * NS_PER_MS},
 };
 
 struct feed {
@@ -167,10 +169,11 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
 
     /* After a pause the guest either lost the time (it paused: a new line) or catches up (it stalled: the old one). */
     bool paused = feed->after_gap && fabs(off_ns) > (double)NOT_JITTER_NS;
+    bool vague = clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
     bool impossible = off_ns < -(double)NOT_JITTER_NS - (double)block->window_ns;
     enum clock_verdict verdict = CLOCK_REANCHORED;
     if (!first && (feed->restarted || paused || impossible))
-        clock_anchor(&feed->clock, block->arrival_ns, written, PAUSE_RATE_SIGMA);
+        clock_anchor(&feed->clock, block->arrival_ns, written, block->window_ns, PAUSE_RATE_SIGMA);
     else
         verdict = clock_update(&feed->clock, block->arrival_ns, written, block->window_ns);
 
@@ -181,7 +184,7 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
     if (first)
         target_init(&feed->target, (double)block->chunk_frames * NS_PER_S / feed->format.rate +
                                        (double)priors[feed->kind].lateness_ns);
-    else if (!feed->after_gap || verdict != CLOCK_REANCHORED)
+    else if (!vague && (!feed->after_gap || verdict != CLOCK_REANCHORED))
         target_update(&feed->target, now_ns, feed->burst_lateness_ns, verdict);
 }
 

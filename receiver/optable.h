@@ -16,22 +16,23 @@ struct option_spec {
     const char *long_name; /* NULL: none */
     const char *arg_name;  /* "MS", as --help shows it; NULL: takes no value */
     const char *allowed;   /* what a value may be, for errors: "a port from 1 to 65535" */
-    const char *help;      /* one line */
+    const char *help;      /* one line; NULL: not shown */
     /* Checks and stores `value` (NULL where arg_name is) into target. 0 or -EINVAL. */
     int (*set)(void *target, const char *value);
 };
 
 /* Parses argv[1..]. The table ends with an all-zero row. Returns the index of the first operand (options and
  * operands may not mix: parsing stops at the first operand or after "--"), or -EINVAL with a line in `error` that
- * names the option and says what is allowed. */
+ * names the option and says what is allowed (-ENOMEM likewise). What came before the bad option is already stored. */
 int optable_parse(const struct option_spec *table, int argc, char **argv, void *target,
                   char error[OPTABLE_ERROR_MAX]);
 
-/* One option by its long name, as a config file has it. -ENOENT: no such option; -EINVAL: bad value, see error. */
+/* One option by its long name, as a config file has it; one that takes no value is set by yes, true, on or 1 and
+ * left alone by no, false, off or 0. -ENOENT: no such option; -EINVAL: bad value; both with a line in `error`. */
 int optable_set(const struct option_spec *table, const char *long_name, const char *value, void *target,
                 char error[OPTABLE_ERROR_MAX]);
 
-/* The table as the options part of --help. */
+/* The table as the options part of --help; a row whose help is NULL is accepted but not shown. */
 void optable_help(const struct option_spec *table, FILE *out);
 
 #endif

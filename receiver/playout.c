@@ -14,8 +14,9 @@
 #define COARSE_DLL_HZ    0.02
 #define COARSE_SIGMA_S   1e-3
 #define DEVICE_SIGMA_S   0.05e-3
-#define MARGIN_S         0.5e-3
+#define MARGIN_S         0.3e-3
 #define FLOOR_SPARE_S    1e-3
+#define ACQUIRE_S        9.5
 #define FADE_S           5e-3
 #define CROSSFADE_S      10e-3
 #define RESYNC_S         20e-3
@@ -62,6 +63,8 @@ struct playout {
     enum phase phase;
     uint64_t resume_frame; /* while silent: the first frame not heard yet */
     bool starved_in_play;  /* this silence is a drop-out unless the guest turns out to have paused */
+    double acquire_s;      /* > 0: this guest is new, its target moves fast */
+    bool measuring;        /* the guest is so new that only its rate is followed */
     double catch_up_s;     /* > 0: knowingly late, for so long at most */
     struct resampler voice[2];
     unsigned current; /* which voice plays; the other one fades out while fade_left > 0 */
@@ -93,6 +96,7 @@ int playout_create(struct playout **playout, struct feed *feed, const struct pla
     p->source_rate = feed_format(feed)->rate;
     p->channels = feed_format(feed)->channels;
     p->step = 1.0;
+    p->acquire_s = ACQUIRE_S;
     atomic_init(&p->silent, true);
     int err = -ENOMEM;
     p->spare = calloc((size_t)RESAMPLER_FRAMES_MAX * p->channels, sizeof *p->spare);
@@ -174,7 +178,7 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
         *elapsed_s = (double)device->frames / device->rate + missed_s;
         bool other = time->clock_id != device->clock_id;
         if (other || missed != 0.0 || time->flags & PULL_DISCONTINUITY || time->position_frames <= device->position)
-            clock_anchor(&device->clock, time->cycle_ns, time->position_frames,
+            clock_anchor(&device->clock, time->cycle_ns, time->position_frames, 0,
                          other ? FRESH_ID_SIGMA : SAME_ID_SIGMA);
         else
             clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
@@ -286,6 +290,12 @@ static bool quiet_for(const struct playout *p, double seconds)
     return true;
 }
 
+/* The two clocks' periods, device over source, relative to nominal. */
+static double clock_ratio(const struct playout *p)
+{
+    return p->device.clock.rate / (p->view.period_ns * p->source_rate / NS_PER_S);
+}
+
 static void begin(struct playout *p, double place, double error_s)
 {
     resampler_seek(voice(p), p->ring, place, p->step, p->spare);
@@ -298,7 +308,7 @@ static void begin(struct playout *p, double place, double error_s)
         p->stats.underruns++;
     p->starved_in_play = false;
     p->gaps = p->view.gaps;
-    rate_start(&p->loop);
+    rate_start(&p->loop, clock_ratio(p));
 }
 
 /* Silent: is there enough to start with? Returns the frames of silence before the first that sounds. */
@@ -332,7 +342,17 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
 {
     if (grown_s > 0.0 && p->params.latency_ns == 0)
         p->target.fill_s = fmax(p->target.fill_s + grown_s, goal_s);
-    double slope = rate_target_move(&p->target, goal_s, elapsed_s);
+    p->acquire_s -= elapsed_s;
+    double slope = 0.0;
+    if (p->loop.gear == 0) { /* the line still moves: follow its rate only */
+        p->target.fill_s = goal_s;
+        p->measuring = true;
+    } else if (p->measuring) { /* now it stands: go from where we are to where we ought to be */
+        p->target.fill_s = frames_to_s(p, line - position(p));
+        p->measuring = false;
+    } else {
+        slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
+    }
     double error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
 
     if (p->epoch != p->view.epoch) {
@@ -361,10 +381,9 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     p->trace.error_s = error_s;
     p->trace.slope = slope;
     error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
-    if (p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
-        error_s = 0.0; /* a jump is due: bending the pitch would not help */
-    double feed = p->device.clock.rate / (p->view.period_ns * p->source_rate / NS_PER_S);
-    p->step = nominal * rate_update(&p->loop, error_s, elapsed_s, feed, slope);
+    if (p->measuring || p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
+        error_s = 0.0; /* nothing to go by yet, or a jump is due: bending the pitch would not help */
+    p->step = nominal * rate_update(&p->loop, error_s, elapsed_s, clock_ratio(p), slope);
 }
 
 /* --- sound --- */
@@ -433,9 +452,7 @@ static void publish(struct playout *p, double line)
     bool sounding = p->phase == PLAYING || p->phase == ENDING;
     stats->state = sounding ? PLAYOUT_PLAYING : p->starved_in_play ? PLAYOUT_STARVED : PLAYOUT_WAITING;
     stats->locked = sounding && rate_locked(&p->loop);
-    stats->drift_ppm = p->device.known && p->view.period_ns > 0.0
-                           ? (p->device.clock.rate / (p->view.period_ns * p->source_rate / NS_PER_S) - 1.0) * 1e6
-                           : 0.0;
+    stats->drift_ppm = p->device.known && p->view.period_ns > 0.0 ? (clock_ratio(p) - 1.0) * 1e6 : 0.0;
     double fill_s = sounding ? frames_to_s(p, line - p->trace.position) : p->target.fill_s;
     stats->total_ns = llround(fill_s * NS_PER_S) + stats->device_ns;
     stats->jitter_ns = stats->total_ns - stats->device_ns - stats->guest_ns - stats->quantum_ns - stats->resampler_ns;

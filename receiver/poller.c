@@ -93,7 +93,7 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
         poller->phase_ns = now_ns + (int64_t)arrival;
         poller->early_ns = 0;
     }
-    poller->tracking = true;
+    poller->tracking = predictable || !coarse; /* a guess after a long sleep is no base for the next sleep */
     poller->seen_ns = now_ns;
     poller->look_ns = now_ns;
     return (struct poller_arrival){

@@ -11,8 +11,8 @@ struct gear {
 };
 
 static const struct gear gears[RATE_GEARS] = {
-    {0.15, 3.0, 3000e-6, 5000e-6},
-    {0.05, 8.0, 1500e-6, 5000e-6},
+    {0.15, 3.0, 0.0,     5000e-6},
+    {0.05, 7.0, 1500e-6, 5000e-6},
     {0.02, 0.0, 1000e-6, 500e-6 },
 };
 
@@ -20,9 +20,12 @@ static const struct gear gears[RATE_GEARS] = {
 #define LOCKED_ERROR_S   1e-3
 #define ERROR_TIME_S     0.5
 #define RATIO_LIMIT      0.01
+#define FEED_HZ          1.0
 #define INTEGRAL_LIMIT   500e-6
 #define TARGET_RISE      300e-6
 #define TARGET_FALL      100e-6
+#define ACQUIRE_SLOPE    3000e-6
+#define ACQUIRE_TIME_S   0.5
 #define TARGET_TIME_S    10.0 /* half a millisecond at 50 ppm: 0.09 cents */
 
 static double clamp(double value, double limit)
@@ -30,12 +33,14 @@ static double clamp(double value, double limit)
     return fmax(-limit, fmin(value, limit));
 }
 
-void rate_start(struct rate_loop *loop)
+void rate_start(struct rate_loop *loop, double feed)
 {
     *loop = (struct rate_loop){
         .integral = loop->integral,
         .correction = loop->integral,
         .gear = loop->gear > 0 ? 1 : 0,
+        .feed1 = feed - 1.0,
+        .feed2 = feed - 1.0,
     };
 }
 
@@ -76,7 +81,11 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
 
     double wanted = phase + loop->integral - target_slope;
     loop->correction += clamp(wanted - loop->correction, gear->slew_per_s * dt_s);
-    return 1.0 + clamp(feed * (1.0 + loop->correction) - 1.0, RATIO_LIMIT);
+
+    double smooth = 1.0 - exp(-2.0 * M_PI * FEED_HZ * dt_s);
+    loop->feed1 += smooth * (feed - 1.0 - loop->feed1);
+    loop->feed2 += smooth * (loop->feed1 - loop->feed2);
+    return 1.0 + clamp((1.0 + loop->feed2) * (1.0 + loop->correction) - 1.0, RATIO_LIMIT);
 }
 
 bool rate_locked(const struct rate_loop *loop)
@@ -84,9 +93,11 @@ bool rate_locked(const struct rate_loop *loop)
     return loop->gear == RATE_GEARS - 1 && fabs(loop->slow_error_s) < LOCKED_ERROR_S;
 }
 
-double rate_target_move(struct rate_target *target, double goal_s, double dt_s)
+double rate_target_move(struct rate_target *target, double goal_s, double dt_s, bool acquiring)
 {
-    double slope = fmax(-TARGET_FALL, fmin((goal_s - target->fill_s) / TARGET_TIME_S, TARGET_RISE));
+    double missing_s = goal_s - target->fill_s;
+    double slope = acquiring ? clamp(missing_s / ACQUIRE_TIME_S, ACQUIRE_SLOPE)
+                             : fmax(-TARGET_FALL, fmin(missing_s / TARGET_TIME_S, TARGET_RISE));
     target->fill_s += slope * dt_s;
     return slope;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 struct rate_loop {
+    double feed1, feed2;     /* the fed-forward ratio, low-passed: arrivals must not be heard as sidebands; minus 1 */
     double z1, z2, integral; /* of the error, as fractions of the ratio */
     double correction;       /* what was applied last, slew-limited; fraction */
     double slow_error_s;     /* low-passed error: what decides about gears */
@@ -23,8 +24,8 @@ struct rate_loop {
 #define RATE_GEARS 3
 
 /* Start, or start again after a break: what was learnt of the ratio stays, and whoever was past the first gear
- * resumes in the second. */
-void rate_start(struct rate_loop *loop);
+ * resumes in the second. feed: as for rate_update(). */
+void rate_start(struct rate_loop *loop, double feed);
 
 /* Back to the given gear or a faster one, e.g. when a clock's line was re-anchored. */
 void rate_shift(struct rate_loop *loop, unsigned gear);
@@ -38,12 +39,12 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
 bool rate_locked(const struct rate_loop *loop);
 
 /* The target fill: rises by at most 300 ppm of real time, falls by at most 100, and comes in softly, so that nobody
- * hears it. */
+ * hears it. In the first seconds, while the pitch is still being found, it moves by up to 3000 ppm. */
 struct rate_target {
     double fill_s; /* where it is now */
 };
 
 /* Moves towards goal_s; returns the slope applied (s per s). */
-double rate_target_move(struct rate_target *target, double goal_s, double dt_s);
+double rate_target_move(struct rate_target *target, double goal_s, double dt_s, bool acquiring);
 
 #endif

@@ -61,6 +61,7 @@ struct source_counters {
     uint64_t blocks;
     uint64_t rejected;       /* packets that are no Scream packet, headers that cannot be */
     uint64_t dropped_frames; /* stale, overwritten while reading, or beyond what the ring holds */
+    uint64_t lost_packets;   /* UDP: the kernel had no room for them */
     uint64_t wakeups;
 };
 
@@ -77,7 +78,7 @@ struct source_ops {
 struct source {
     const struct source_ops *ops;
     enum source_kind kind;
-    int fd;                      /* readable = call next(); -1: none */
+    int fd;                      /* readable = call next(); -1: none. Any next() may change it */
     int64_t wake_ns;             /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
     struct source_status status; /* [src] writes; source_thread hands changes to main */
     struct source_counters counters;

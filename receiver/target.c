@@ -6,12 +6,20 @@
 #define NS_PER_MS      1e6
 #define HALF_WINDOW_NS 30000000000
 #define LOWER_AFTER_NS 60000000000
-#define FIRST_AFTER_NS 20000000000 /* what was only assumed is given up sooner */
 #define STALL_AGAIN_NS 60000000000
 #define MARGIN_NS      (0.5 * NS_PER_MS)
 #define USED_UP_NS     (0.1 * NS_PER_MS) /* so little margin left: raise */
-#define LOWER_STEP_NS  (0.4 * NS_PER_MS)
+#define LOWER_STEP_NS  (0.8 * NS_PER_MS)
 #define OUTLIER        2.0
+
+/* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
+static const struct lesson {
+    int64_t after_ns;
+    double margin_ns;
+} lessons[TARGET_LESSONS] = {
+    {3000000000,  1.0 * NS_PER_MS},
+    {20000000000, 0.7 * NS_PER_MS}
+};
 
 void target_init(struct target_hold *target, double initial_ns)
 {
@@ -24,33 +32,37 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
         double worst_ns = lateness_ns;
         lateness_ns = 0.0;
         if (target->stall_ns > 0.0 && now_ns - target->stall_at_ns <= STALL_AGAIN_NS)
-            lateness_ns = fmin(worst_ns, target->stall_ns);
+            lateness_ns = fmax(worst_ns, target->stall_ns);
         target->stall_ns = worst_ns;
         target->stall_at_ns = now_ns;
     }
     target->window_max_ns[0] = fmax(target->window_max_ns[0], lateness_ns);
-    if (lateness_ns > target->hold_ns - USED_UP_NS) {
+    if (lateness_ns > target->hold_ns - USED_UP_NS)
         target->hold_ns = lateness_ns + MARGIN_NS;
-        target->learnt = true;
-    }
 }
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
 {
-    double enough_ns = fmax(target->window_max_ns[0], target->window_max_ns[1]) + MARGIN_NS;
+    double seen_ns = fmax(target->window_max_ns[0], target->window_max_ns[1]);
+    if (target->lessons < TARGET_LESSONS) {
+        if (now_ns - target->since_ns < lessons[target->lessons].after_ns)
+            return;
+        target->hold_ns = fmin(target->hold_ns, seen_ns + lessons[target->lessons].margin_ns);
+        target->lessons++;
+        target->below_since_ns = now_ns;
+    }
+    double enough_ns = seen_ns + MARGIN_NS;
     if (enough_ns > target->hold_ns - LOWER_STEP_NS)
         target->below_since_ns = now_ns;
-    else if (now_ns - target->below_since_ns >= (target->learnt ? LOWER_AFTER_NS : FIRST_AFTER_NS)) {
+    else if (now_ns - target->below_since_ns >= LOWER_AFTER_NS)
         target->hold_ns = enough_ns;
-        target->learnt = true;
-    }
 }
 
 void target_update(struct target_hold *target, int64_t now_ns, double lateness_ns, enum clock_verdict verdict)
 {
     if (target->window_start_ns == 0 || now_ns - target->window_start_ns >= HALF_WINDOW_NS) {
         if (target->window_start_ns == 0)
-            target->below_since_ns = now_ns;
+            target->since_ns = now_ns;
         target->window_start_ns = now_ns;
         target->window_max_ns[1] = target->window_max_ns[0];
         target->window_max_ns[0] = 0.0;

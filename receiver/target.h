@@ -5,7 +5,8 @@
  * Pure arithmetic; [src], one thread.
  *
  * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
- * spent clearly below (20 s where it was only the initial guess). One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
+ * spent clearly below The initial guess gives way
+ * to what was seen after 3 and after 20 s. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
  * second one follows within a minute.
  */
 #ifndef EARSHOT_TARGET_H
@@ -15,6 +16,8 @@
 
 #include <stdint.h>
 
+#define TARGET_LESSONS 2
+
 struct target_hold {
     double hold_ns;
     double window_max_ns[2]; /* two half-windows of 30 s, the current one first */
@@ -23,7 +26,8 @@ struct target_hold {
     double pending_ns; /* lateness of arrivals off the line, until it is known whether the line or they were wrong */
     double stall_ns;   /* the last outlier, and when it came */
     int64_t stall_at_ns;
-    bool learnt; /* the hold is no longer the initial guess */
+    int64_t since_ns; /* the first arrival */
+    unsigned lessons; /* how far the initial guess has been replaced by what was seen */
 };
 
 /* initial_ns: what to expect before anything is known (> 0). */

@@ -210,14 +210,14 @@ bool scream_shm_intact(const struct scream_shm_header *seen, const struct scream
     return moved + count < after->max_chunks;
 }
 
-static void store16(uint8_t *memory, uint16_t value, memory_order order)
+static void store16(void *memory, uint16_t value, memory_order order)
 {
-    atomic_store_explicit((_Atomic uint16_t *)(void *)memory, htole16(value), order);
+    atomic_store_explicit((_Atomic uint16_t *)memory, htole16(value), order);
 }
 
-static void store32(uint8_t *memory, uint32_t value, memory_order order)
+static void store32(void *memory, uint32_t value, memory_order order)
 {
-    atomic_store_explicit((_Atomic uint32_t *)(void *)memory, htole32(value), order);
+    atomic_store_explicit((_Atomic uint32_t *)memory, htole32(value), order);
 }
 
 static void clear_header(uint8_t *memory)

@@ -25,7 +25,7 @@ struct sim {
     uint64_t delivered; /* frames handed over */
     uint64_t generated; /* frames whose samples have been made */
     uint64_t found;     /* frames complete at the last fire */
-    double paused_until_s;
+    double paused_until_s, stalled_until_s;
 
     /* what reads it */
     struct poller poller;
@@ -84,11 +84,12 @@ static void guest_fire(struct sim *s)
 {
     double t_s = s->next_fire_s;
     s->next_fire_s += s->tick_s / (1.0 + s->guest_ppm * 1e-6);
-    if (t_s < s->paused_until_s)
+    if (t_s < s->paused_until_s || isfinite(s->delivery_s))
         return;
+    t_s = fmax(t_s, s->stalled_until_s);
     uint64_t unit = unit_frames(s);
     s->found = (uint64_t)fmax(guest_frames(s, t_s), 0.0) / unit * unit;
-    if (s->found <= s->delivered || isfinite(s->delivery_s))
+    if (s->found <= s->delivered)
         return;
     double tail_s = s->scenario->tail_s * fmin(-log(1.0 - uniform(s)), 10.0);
     s->delivery_s = t_s + s->scenario->delay_s * uniform(s) + tail_s;
@@ -135,9 +136,9 @@ static void look(struct sim *s)
     int64_t now_ns = to_ns(s->next_look_s), last_ns = to_ns(s->last_look_s);
     if (s->delivered > s->taken) {
         uint64_t chunks = (s->delivered - s->taken) / unit_frames(s);
-        int64_t window_ns;
-        int64_t arrival_ns = poller_seen(&s->poller, now_ns, last_ns, (unsigned)chunks, &window_ns);
-        give(s, s->delivered - s->taken, false, arrival_ns, window_ns, now_ns, 0);
+        struct poller_arrival seen = poller_seen(&s->poller, now_ns, last_ns, (uint32_t)chunks);
+        give(s, s->delivered - s->taken, false, seen.arrival_ns, seen.window_ns, now_ns,
+             seen.coarse ? BLOCK_COARSE : 0);
     } else {
         poller_missed(&s->poller, now_ns);
     }
@@ -220,7 +221,7 @@ static void happen(struct sim *s, const struct sim_event *event)
     case SIM_NONE:
         break;
     case SIM_STALL:
-        s->next_fire_s = fmax(s->next_fire_s, t_s + event->value);
+        s->stalled_until_s = t_s + event->value;
         if (isfinite(s->delivery_s))
             s->delivery_s = fmax(s->delivery_s, t_s + event->value);
         break;
@@ -299,7 +300,7 @@ void sim_run(const struct sim_scenario *scenario, const struct sim_options *opti
     s.base_s = uniform(&s) * 0.05;
     s.next_fire_s = s.base_s + uniform(&s) * s.tick_s;
     s.cycle_s = uniform(&s) * s.quantum / s.rate;
-    poller_init(&s.poller, options->seed, llround(scenario->chunk_s * NS));
+    poller_init(&s.poller, options->seed, llround(scenario->chunk_s * NS), START_NS);
     if (scenario->kind != SOURCE_SHM)
         s.next_look_s = INFINITY;
 

@@ -17,7 +17,7 @@
 #define WORKERS    2
 
 struct run_options {
-    unsigned seeds, workers;
+    unsigned seeds, first_seed, workers;
     double seconds;
     bool quick, long_runs, all_rows;
     const char *only, *csv_dir, *plot_dir;
@@ -48,7 +48,7 @@ static void file_name(char *path, size_t size, const char *dir, const char *tria
 static void run_one(const struct trial *trial, unsigned seed, const struct run_options *options,
                     struct sim_result *result)
 {
-    struct sim_options one = {.seed = seed + 1, .thd = trial->thd};
+    struct sim_options one = {.seed = seed + options->first_seed, .thd = trial->thd};
     char path[512];
     if (options->csv_dir && seed == 0) {
         file_name(path, sizeof path, options->csv_dir, trial->name, ".csv");
@@ -62,8 +62,9 @@ static void run_one(const struct trial *trial, unsigned seed, const struct run_o
 }
 
 /* Prints each gate of a trial with its worst seed; returns how many fail. */
-static unsigned report(const struct trial *trial, const struct sim_result *results, unsigned seeds, bool all_rows)
+static unsigned report(const struct trial *trial, const struct sim_result *results, const struct run_options *options)
 {
+    unsigned seeds = trial_seeds(trial, options);
     unsigned failed = 0;
     for (const struct gate *g = trial->gates; g->name; g++) {
         double low = INFINITY, high = -INFINITY;
@@ -79,14 +80,14 @@ static unsigned report(const struct trial *trial, const struct sim_result *resul
             bad |= !(value >= g->min && value <= g->max);
         }
         failed += bad;
-        if (!bad && !all_rows)
+        if (!bad && !options->all_rows)
             continue;
         printf("%-4s %-36s %-28s %10.3f .. %-10.3f", bad ? "FAIL" : "ok", trial->name, g->name, low, high);
         if (isfinite(g->min))
             printf(" >= %g", g->min);
         if (isfinite(g->max))
             printf(" <= %g", g->max);
-        printf("  (seed %u)\n", at + 1);
+        printf("  (seed %u)\n", at + options->first_seed);
     }
     return failed;
 }
@@ -111,7 +112,8 @@ static void plot(const struct trial *trial, const struct run_options *options)
 
 static int usage(FILE *out)
 {
-    fputs("earshot-sim [--seeds N] [--seconds S] [--only TEXT] [--quick] [--long] [--all] [--workers N]\n"
+    fputs("earshot-sim [--seeds N] [--first-seed N] [--seconds S] [--only TEXT] [--quick] [--long] [--all] "
+          "[--workers N]\n"
           "            [--csv DIR] [--plot DIR]\n"
           "  --quick  the short matrix   --long  the 24 h runs as well   --all  print passed gates too\n",
           out);
@@ -121,20 +123,24 @@ static int usage(FILE *out)
 static int parse(int argc, char **argv, struct run_options *o)
 {
     static const struct option table[] = {
-        {"seeds",   required_argument, NULL, 's'},
-        {"seconds", required_argument, NULL, 't'},
-        {"only",    required_argument, NULL, 'o'},
-        {"quick",   no_argument,       NULL, 'q'},
-        {"long",    no_argument,       NULL, 'l'},
-        {"all",     no_argument,       NULL, 'a'},
-        {"csv",     required_argument, NULL, 'c'},
-        {"plot",    required_argument, NULL, 'p'},
-        {"help",    no_argument,       NULL, 'h'},
-        {"workers", required_argument, NULL, 'w'},
-        {NULL,      0,                 NULL, 0  },
+        {"seeds",      required_argument, NULL, 's'},
+        {"first-seed", required_argument, NULL, 'f'},
+        {"seconds",    required_argument, NULL, 't'},
+        {"only",       required_argument, NULL, 'o'},
+        {"quick",      no_argument,       NULL, 'q'},
+        {"long",       no_argument,       NULL, 'l'},
+        {"all",        no_argument,       NULL, 'a'},
+        {"csv",        required_argument, NULL, 'c'},
+        {"plot",       required_argument, NULL, 'p'},
+        {"help",       no_argument,       NULL, 'h'},
+        {"workers",    required_argument, NULL, 'w'},
+        {NULL,         0,                 NULL, 0  },
     };
     for (int c; (c = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
         switch (c) {
+        case 'f':
+            o->first_seed = (unsigned)strtoul(optarg, NULL, 10);
+            break;
         case 's':
             o->seeds = (unsigned)strtoul(optarg, NULL, 10);
             break;
@@ -179,7 +185,7 @@ static int parse(int argc, char **argv, struct run_options *o)
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {.seeds = 20, .seconds = 300.0, .workers = WORKERS};
+    struct run_options options = {.seeds = 20, .first_seed = 1, .seconds = 300.0, .workers = WORKERS};
     int done = parse(argc, argv, &options);
     if (done >= 0)
         return done;
@@ -218,7 +224,7 @@ int main(int argc, char **argv)
 
     unsigned failed = 0, gates = 0;
     for (size_t i = 0; i < n; i++) {
-        failed += report(chosen[i], &results[i * SEEDS_MAX], trial_seeds(chosen[i], &options), options.all_rows);
+        failed += report(chosen[i], &results[i * SEEDS_MAX], &options);
         for (const struct gate *g = chosen[i]->gates; g->name; g++)
             gates++;
         if (options.plot_dir)

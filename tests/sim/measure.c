@@ -8,6 +8,7 @@
 #define AFTER_EVENT_S   30.0
 #define CSV_EVERY_S     0.1
 #define THD_S           2.0
+#define LEARNT_S        20.0
 #define LOCK_PPM        50.0
 #define UNDERRUN_NEAR_S 2.0
 
@@ -66,7 +67,7 @@ struct measure *measure_new(const struct sim_scenario *scenario, const struct si
         m->tail = calloc(m->tail_size, sizeof *m->tail);
     }
     if (options->csv)
-        fprintf(options->csv, "t_s,fill_ms,target_ms,ratio_ppm,state\n");
+        fprintf(options->csv, "t_s,fill_ms,target_ms,ratio_ppm,slope_ppm,error_ms,state\n");
     return m;
 }
 
@@ -137,12 +138,14 @@ void measure_pull(struct measure *m, const struct measure_pull *pull)
             m->tail[m->tail_count++] = pull->out[i];
     if (m->options->csv && t_s >= m->csv_s) {
         m->csv_s = t_s + CSV_EVERY_S;
-        fprintf(m->options->csv, "%.3f,%.4f,%.4f,%.3f,%d\n", t_s, sounding ? fill_ms : NAN,
-                pull->trace->target_s * 1e3, sounding ? ppm : NAN, (int)pull->stats->state);
+        fprintf(m->options->csv, "%.3f,%.4f,%.4f,%.3f,%.3f,%.4f,%d\n", t_s, sounding ? fill_ms : NAN,
+                pull->trace->target_s * 1e3, sounding ? ppm : NAN, pull->trace->slope * 1e6,
+                pull->trace->error_s * 1e3, (int)pull->stats->state);
     }
 
     r->target_ms = pull->trace->target_s * 1e3;
-    r->target_max_ms = fmax(r->target_max_ms, r->target_ms);
+    if (t_s > LEARNT_S)
+        r->target_max_ms = fmax(r->target_max_ms, r->target_ms);
     if (pull->stats->underruns > m->underruns) {
         if (t_s - m->event_s > UNDERRUN_NEAR_S)
             r->late_underruns += (double)(pull->stats->underruns - m->underruns);

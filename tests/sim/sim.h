@@ -70,7 +70,7 @@ struct sim_result {
     double excess_ms;     /* fill above what the lateness seen, the quantum and the look-ahead need */
     double latency_ms;    /* mean true fill over the last 120 s */
     double target_ms;     /* target fill at the end */
-    double target_max_ms;
+    double target_max_ms; /* later than 20 s after the start */
     double underruns, resyncs, silence_s; /* silence after the first sound, pauses of the guest excluded */
     double late_underruns;                /* later than 2 s after any event */
     double thd_n_db;                      /* of the last 2 s, where asked for */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * argv to command. The only file that may exit.
+ */
+#include "receiver/daemon.h"
+#include "receiver/demo.h"
+#include "receiver/guest.h"
+#include "receiver/log.h"
+#include "receiver/options.h"
+#include "receiver/status.h"
+
+#include <stdlib.h>
+
+#define EXIT_USAGE 2
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    enum options_command command;
+    char error[OPTABLE_ERROR_MAX];
+    int rest;
+    if (options_parse(&options, &command, argc, argv, &rest, error) < 0) {
+        fprintf(stderr, "earshot: %s\n", error);
+        return EXIT_USAGE;
+    }
+    if (options.help) {
+        options_help(command, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (options.version) {
+        printf("earshot " EARSHOT_VERSION "\n");
+        return EXIT_SUCCESS;
+    }
+    if (command == COMMAND_GUEST)
+        return guest_run(argc - rest, argv + rest);
+    if (command == COMMAND_STATUS) {
+        struct status_options status = {.name = options.status_name, .json = options.json, .watch = options.watch};
+        return status_client(&status);
+    }
+
+    struct log log;
+    log_init(&log, stderr, options.verbose);
+    if (daemon_block_signals() < 0)
+        return EXIT_FAILURE;
+    int r = command == COMMAND_DEMO ? demo_run(&options, &log) : daemon_run(&options, &log, NULL);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/options.h"
+
+#include "backends/backend.h"
+#include "ringbuf/scream_udp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS_MAX           10000.0
+#define SECONDS_MAX      3600
+#define DEFAULT_CAP_NS   200000000
+#define DEFAULT_DEMO_SEC 20
+
+#define IN_RUN    (1u << COMMAND_RUN)
+#define IN_STATUS (1u << COMMAND_STATUS)
+#define IN_DEMO   (1u << COMMAND_DEMO)
+#define IN_ALL    (IN_RUN | IN_STATUS | IN_DEMO)
+
+/* Decimal digits only: strtol alone takes signs, spaces and hexadecimal. */
+static int parse_number(const char *value, unsigned long min, unsigned long max, unsigned long *number)
+{
+    if (!*value || strspn(value, "0123456789") != strlen(value))
+        return -EINVAL;
+    errno = 0;
+    unsigned long n = strtoul(value, NULL, 10);
+    if (errno || n < min || n > max)
+        return -EINVAL;
+    *number = n;
+    return 0;
+}
+
+static int parse_ms(const char *value, int64_t *ns)
+{
+    if (!*value || strspn(value, "0123456789.") != strlen(value))
+        return -EINVAL;
+    char *end;
+    double ms = strtod(value, &end);
+    if (*end || !(ms >= 0 && ms <= MS_MAX))
+        return -EINVAL;
+    *ns = (int64_t)llrint(ms * 1e6);
+    return 0;
+}
+
+static int parse_text(const char *value, const char **text)
+{
+    if (!*value)
+        return -EINVAL;
+    *text = value;
+    return 0;
+}
+
+static int set_shm(void *target, const char *value)
+{
+    struct options *options = target;
+    options->source = FROM_SHM;
+    return parse_text(value, &options->shm_path);
+}
+
+static int set_unicast(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->source = FROM_UNICAST;
+    return 0;
+}
+
+static int set_pcap(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->source = FROM_PCAP;
+    return 0;
+}
+
+static int set_port(void *target, const char *value)
+{
+    unsigned long port;
+    if (parse_number(value, 1, UINT16_MAX, &port) < 0)
+        return -EINVAL;
+    ((struct options *)target)->port = (uint16_t)port;
+    return 0;
+}
+
+static int set_group(void *target, const char *value)
+{
+    struct in_addr address;
+    if (inet_pton(AF_INET, value, &address) != 1 || !IN_MULTICAST(ntohl(address.s_addr)))
+        return -EINVAL;
+    ((struct options *)target)->group = value;
+    return 0;
+}
+
+/* An address is no longer than a name may be, and the interface need not exist yet: only the shape can be checked. */
+static int set_interface(void *target, const char *value)
+{
+    if (!*value || strlen(value) >= IF_NAMESIZE || strpbrk(value, "/ \t\n") || !strcmp(value, ".") ||
+        !strcmp(value, ".."))
+        return -EINVAL;
+    ((struct options *)target)->interface = value;
+    return 0;
+}
+
+static int set_from(void *target, const char *value)
+{
+    struct options *options = target;
+    unsigned count = 0;
+    for (const char *p = value;;) {
+        char text[INET_ADDRSTRLEN];
+        struct in_addr address;
+        size_t length = strcspn(p, ",");
+        if (length >= sizeof(text) || count == OPTIONS_SENDERS_MAX)
+            return -EINVAL;
+        memcpy(text, p, length);
+        text[length] = 0;
+        if (inet_pton(AF_INET, text, &address) != 1)
+            return -EINVAL;
+        options->from[count++] = address.s_addr;
+        if (!p[length])
+            break;
+        p += length + 1;
+    }
+    options->from_count = count;
+    return 0;
+}
+
+static const char *const backend_names[] = {"auto", "pipewire", "pulse", "jack", "alsa", "sndio", "wav",
+                                            "raw",  "null",     NULL};
+
+static int set_backend(void *target, const char *value)
+{
+    for (const char *const *name = backend_names; *name; name++) {
+        if (strcmp(*name, value))
+            continue;
+        struct options *options = target;
+        options->backend = *name;
+        options->raw = !strcmp(value, "raw");
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int set_target(void *target, const char *value)
+{
+    return parse_text(value, &((struct options *)target)->target);
+}
+
+static int set_server(void *target, const char *value)
+{
+    return parse_text(value, &((struct options *)target)->server);
+}
+
+static int set_connect(void *target, const char *value)
+{
+    return parse_text(value, &((struct options *)target)->connect);
+}
+
+static int set_no_connect(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->no_connect = true;
+    return 0;
+}
+
+static int set_name(void *target, const char *value)
+{
+    return parse_text(value, &((struct options *)target)->name);
+}
+
+static int set_latency(void *target, const char *value)
+{
+    struct options *options = target;
+    if (strcmp(value, "auto"))
+        return parse_ms(value, &options->latency_ns);
+    options->latency_ns = 0;
+    return 0;
+}
+
+static int set_max_latency(void *target, const char *value)
+{
+    return parse_ms(value, &((struct options *)target)->max_latency_ns);
+}
+
+static int set_quality(void *target, const char *value)
+{
+    static const char *const names[] = {[RESAMPLER_FASTEST] = "fastest", [RESAMPLER_MEDIUM] = "medium",
+                                        [RESAMPLER_BEST] = "best"};
+    for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (!strcmp(names[i], value)) {
+            ((struct options *)target)->quality = (enum resampler_quality)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+static int set_config(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->missing = "--config: this version reads no configuration files";
+    return 0;
+}
+
+static int set_json(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->json = true;
+    return 0;
+}
+
+static int set_watch(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->watch = true;
+    return 0;
+}
+
+static int set_seconds(void *target, const char *value)
+{
+    unsigned long seconds;
+    if (parse_number(value, 1, SECONDS_MAX, &seconds) < 0)
+        return -EINVAL;
+    ((struct options *)target)->seconds = (unsigned)seconds;
+    return 0;
+}
+
+static int set_verbose(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->verbose = true;
+    return 0;
+}
+
+static int set_version(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->version = true;
+    return 0;
+}
+
+static int set_help(void *target, const char *value)
+{
+    (void)value;
+    ((struct options *)target)->help = true;
+    return 0;
+}
+
+#define TEXT "any text but an empty one"
+
+/* clang-format off */
+static const struct {
+    struct option_spec spec;
+    unsigned commands;
+} rows[] = {
+    {{'m', "shm", "PATH", "a path, for instance /dev/shm/scream-ivshmem",
+      "play the guest's shared memory", set_shm}, IN_RUN},
+    {{'u', "unicast", NULL, NULL, "listen to packets sent to this host only", set_unicast}, IN_RUN},
+    {{'p', "port", "N", "a port from 1 to 65535", "UDP port (4010)", set_port}, IN_RUN},
+    {{'g', "group", "ADDR", "a multicast address, 224.0.0.0 to 239.255.255.255",
+      "multicast group (239.255.77.77)", set_group}, IN_RUN},
+    {{'i', "interface", "NAME|ADDR", "an interface's name (at most 15 characters) or address",
+      "network interface to listen on (every one)", set_interface}, IN_RUN},
+    {{'P', "pcap", NULL, NULL, "capture packets on the interface given with -i", set_pcap}, IN_RUN},
+    {{0, "from", "ADDR,...", "up to 64 IPv4 addresses with commas between them",
+      "play only these senders", set_from}, IN_RUN},
+    {{'o', "backend", "NAME", "auto, pipewire, pulse, jack, alsa, sndio, wav, raw or null",
+      "what to play through (auto)", set_backend}, IN_RUN | IN_DEMO},
+    {{'d', "target", "DEVICE", TEXT, "sink, device or file to play to", set_target}, IN_RUN | IN_DEMO},
+    {{'s', "sink", "DEVICE", TEXT, "the same as -d", set_target}, IN_RUN | IN_DEMO},
+    {{0, "server", "ADDR", TEXT, "sound server to connect to", set_server}, IN_RUN | IN_DEMO},
+    {{'n', "name", "NAME", TEXT, "name in mixers and in status", set_name}, IN_RUN | IN_DEMO},
+    {{'t', "latency", "auto|MS", "auto or milliseconds from 0 to 10000",
+      "latency from the guest's chunk to the device (auto)", set_latency}, IN_RUN | IN_DEMO},
+    {{'l', "max-latency", "MS", "milliseconds from 0 (no cap) to 10000",
+      "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_RUN | IN_DEMO},
+    {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_RUN | IN_DEMO},
+    {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN},
+    {{0, "connect", "PATTERN", TEXT, "ports to connect to", set_connect}, IN_RUN},
+    {{0, "config", "FILE", TEXT, "read this configuration file", set_config}, IN_RUN},
+    {{0, "seconds", "N", "seconds from 1 to 3600", "how long to play (20)", set_seconds}, IN_DEMO},
+    {{0, "json", NULL, NULL, "print JSON", set_json}, IN_STATUS},
+    {{0, "watch", NULL, NULL, "print again every second, until interrupted", set_watch}, IN_STATUS},
+    {{'v', "verbose", NULL, NULL, "say more", set_verbose}, IN_ALL},
+    {{'V', "version", NULL, NULL, "print the version", set_version}, IN_ALL},
+    {{'h', "help", NULL, NULL, "print this", set_help}, IN_ALL},
+};
+/* clang-format on */
+
+#define ROWS (sizeof(rows) / sizeof(*rows))
+
+static void command_table(enum options_command command, struct option_spec table[ROWS + 1])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].commands & 1u << command)
+            table[count++] = rows[i].spec;
+    }
+    memset(&table[count], 0, sizeof(table[count]));
+}
+
+/* Known, but not in this build: the answer is one line, not silence. */
+static int check_available(const struct options *options, char error[OPTABLE_ERROR_MAX])
+{
+    if (options->missing) {
+        snprintf(error, OPTABLE_ERROR_MAX, "%s", options->missing);
+        return -EINVAL;
+    }
+    if (options->source == FROM_PCAP) {
+        snprintf(error, OPTABLE_ERROR_MAX, "-P: this build has no packet capture");
+        return -EINVAL;
+    }
+    if (options->connect) {
+        snprintf(error, OPTABLE_ERROR_MAX, "--connect: this build has no JACK");
+        return -EINVAL;
+    }
+    if (options->raw || !strcmp(options->backend, "auto"))
+        return 0;
+
+    const struct backend *backend = backend_find(options->backend);
+    if (!backend) {
+        int length = snprintf(error, OPTABLE_ERROR_MAX, "-o %s: not in this build; it has auto", options->backend);
+        for (const struct backend *const *b = backend_list(); *b && length < OPTABLE_ERROR_MAX; b++)
+            length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", %s", (*b)->name);
+        if (length < OPTABLE_ERROR_MAX)
+            snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", raw");
+        return -EINVAL;
+    }
+    if (backend->needs_target && !options->target) {
+        snprintf(error, OPTABLE_ERROR_MAX, "-o %s: needs -d FILE", backend->name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int parse_operands(struct options *options, enum options_command command, int argc, char **argv,
+                          const struct option_spec *table, char error[OPTABLE_ERROR_MAX])
+{
+    bool only_operands = false;
+    for (int at = 0; at + 1 < argc;) {
+        if (!only_operands) {
+            int used = optable_parse(table, argc - at, argv + at, options, error);
+            if (used < 0)
+                return used;
+            at += used - 1;
+            only_operands = used > 1 && !strcmp(argv[at], "--");
+            if (at + 1 >= argc)
+                return 0;
+        }
+        const char *operand = argv[++at];
+        if (command == COMMAND_STATUS && !options->status_name) {
+            options->status_name = operand;
+            continue;
+        }
+        if (command == COMMAND_RUN)
+            snprintf(error, OPTABLE_ERROR_MAX, "%.100s: not a command or option; earshot --help lists them", operand);
+        else
+            snprintf(error, OPTABLE_ERROR_MAX, "%.100s: one word too many; earshot %s --help", operand,
+                     command == COMMAND_STATUS ? "status" : "demo");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static bool called_as_scream(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return path && !strcmp(slash ? slash + 1 : path, "scream");
+}
+
+int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
+                  char error[OPTABLE_ERROR_MAX])
+{
+    static const char *const names[] = {[COMMAND_RUN] = "run", [COMMAND_STATUS] = "status",
+                                        [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo"};
+    *options = (struct options){.port = SCREAM_UDP_PORT,
+                                .group = SCREAM_UDP_GROUP,
+                                .backend = "auto",
+                                .max_latency_ns = DEFAULT_CAP_NS,
+                                .quality = RESAMPLER_MEDIUM,
+                                .seconds = DEFAULT_DEMO_SEC,
+                                .latency_above_chunk = argc > 0 && called_as_scream(argv[0])};
+    *command = COMMAND_RUN;
+    *rest = 0;
+    for (unsigned i = 0; argc > 1 && i < sizeof(names) / sizeof(*names); i++) {
+        if (!strcmp(argv[1], names[i])) {
+            *command = (enum options_command)i;
+            *rest = 1;
+        }
+    }
+    if (*command == COMMAND_GUEST)
+        return 0;
+
+    struct option_spec table[ROWS + 1];
+    command_table(*command, table);
+    int r = parse_operands(options, *command, argc - *rest, argv + *rest, table, error);
+    if (r < 0)
+        return r;
+    if (options->source == FROM_NONE)
+        options->source = FROM_MULTICAST;
+    return options->help || options->version ? 0 : check_available(options, error);
+}
+
+void options_help(enum options_command command, FILE *out)
+{
+    static const char *const usage[] = {
+        [COMMAND_RUN] = "earshot - plays a virtual machine's sound on this computer\n"
+                        "\n"
+                        "  earshot [run] [options]                    play; with no source, listen to multicast\n"
+                        "  earshot status [NAME] [--json] [--watch]   what plays, and how late\n"
+                        "  earshot guest ...                          act as a guest, for trying things without one\n"
+                        "  earshot demo                               a simulated guest and a receiver in one\n",
+        [COMMAND_STATUS] = "earshot status [NAME] [--json] [--watch]\n\n"
+                           "What every running earshot plays. Exit status 1 when none runs, or none plays NAME.\n",
+        [COMMAND_DEMO] = "earshot demo [options]\n\n"
+                         "Plays a simulated guest through this computer's sound server; where none runs, records a\n"
+                         "few seconds to a WAV file in the current directory.\n",
+    };
+    struct option_spec table[ROWS + 1];
+    command_table(command, table);
+    fprintf(out, "%s\nOptions:\n", usage[command]);
+    optable_help(table, out);
+}

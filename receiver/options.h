@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the command line may say. One table a command, and all there is about an option - its names, its check, its
+ * line in --help - stands in its row. [main]
+ */
+#ifndef EARSHOT_OPTIONS_H
+#define EARSHOT_OPTIONS_H
+
+#include "receiver/optable.h"
+#include "receiver/playout.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define OPTIONS_SENDERS_MAX 64
+
+enum options_source { FROM_NONE, FROM_SHM, FROM_UNICAST, FROM_MULTICAST, FROM_PCAP };
+
+/* Strings point into argv. */
+struct options {
+    /* run and demo */
+    enum options_source source;
+    const char *shm_path;
+    uint16_t port;
+    const char *group; /* multicast address */
+    const char *interface;
+    uint32_t from[OPTIONS_SENDERS_MAX]; /* IPv4 addresses, network order */
+    unsigned from_count;
+
+    const char *backend; /* "auto" or a backend's name */
+    const char *target;
+    const char *server;
+    const char *connect;
+    bool no_connect;
+    bool raw; /* -o raw */
+
+    const char *name; /* NULL: each stream's own */
+    int64_t latency_ns;
+    int64_t max_latency_ns;
+    bool latency_above_chunk; /* called as `scream`: latency_ns is what comes on top of the guest's chunk */
+    enum resampler_quality quality;
+
+    bool verbose, help, version;
+
+    /* status */
+    const char *status_name;
+    bool json, watch;
+
+    /* demo */
+    unsigned seconds;
+
+    const char *missing; /* a feature asked for that this build does not have, a clause for the error line */
+};
+
+enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO };
+
+/* Tells the command from argv and parses what follows it. Returns 0, or -EINVAL with one line in `error`. For
+ * COMMAND_GUEST nothing is parsed: *rest is the index of "guest" in argv. */
+int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
+                  char error[OPTABLE_ERROR_MAX]);
+
+/* --help of one command. */
+void options_help(enum options_command command, FILE *out);
+
+#endif

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/poller.h"
+#include "receiver/shm_file.h"
+#include "receiver/source.h"
+#include "ringbuf/scream_shm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS 1000000LL
+
+#define BACKLOG_NS      (300 * MS) /* older audio is not worth playing any more */
+#define GAP_NS          (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
+#define GAP_CHUNKS      4
+#define RETRY_NS        (1000 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
+#define CONFIRM_NS      (1 * MS)    /* until the second look at a new header */
+#define NOMINAL_NS      (20 * MS)
+#define LONG_IDLE_NS    (3600000 * MS)
+#define BLOCKS_PER_LOOK 2 /* the chunk that ends past the memory splits a backlog once */
+
+struct source_shm {
+    struct source base;
+    char *path;
+    struct sender sender;
+    struct shm_file file;
+    int64_t check_ns; /* when to see whether the path still names this file */
+    bool had_ring;    /* in this file */
+
+    /* The stream that is played: the header as last seen, checked, and what follows from it. */
+    bool open;
+    struct scream_shm_header header;
+    struct scream_shm_geometry geometry;
+    struct pcm_format format;
+    uint64_t bytes;
+    int64_t look_ns, change_ns, arrival_ns; /* last look; last one that saw the index move; its newest chunk */
+    unsigned pending_flags;                 /* for the next block */
+
+    /* A header that wants a second look before it is believed. */
+    bool candidate;
+    struct scream_shm_header candidate_header;
+    int64_t candidate_ns;
+    /* Last look at this file that saw no stream, or another one: what is written later is fresh. -1: none. */
+    int64_t before_ns;
+    struct scream_shm_header refused; /* counted once, not at every look */
+
+    struct poller poller;
+    uint8_t *buffer;
+    size_t buffer_bytes;
+    uint32_t backlog_chunks; /* that fit into buffer */
+    struct block blocks[BLOCKS_PER_LOOK];
+    unsigned block_next, block_count;
+};
+
+static void set_state(struct source_shm *s, enum source_state state, const char *before, const char *after)
+{
+    struct source_status *status = &s->base.status;
+    status->state = state;
+    status->detail[0] = 0;
+    if (state == SOURCE_LISTENING)
+        return;
+    int length = snprintf(status->detail, sizeof status->detail, "%s%.90s%s", before, s->path, after);
+    if (length >= (int)sizeof status->detail)
+        memcpy(status->detail + sizeof status->detail - 4, "...", 4);
+}
+
+static void set_failed(struct source_shm *s, int error)
+{
+    char text[80];
+    if (error == -EMEDIUMTYPE)
+        snprintf(text, sizeof text, " is neither a file nor a device that can be mapped");
+    else
+        snprintf(text, sizeof text, " cannot be read: %s", strerror(-error));
+    set_state(s, SOURCE_FAILED, "", text);
+}
+
+static void close_stream(struct source_shm *s)
+{
+    s->open = false;
+    s->candidate = false;
+}
+
+static void close_file(struct source_shm *s)
+{
+    close_stream(s);
+    shm_file_close(&s->file);
+}
+
+static int open_file(struct source_shm *s, int64_t now_ns)
+{
+    int error = shm_file_open(&s->file, s->path);
+    switch (error) {
+    case 0:
+        break;
+    case -ENOENT:
+    case -ENOTDIR:
+        set_state(s, SOURCE_NO_FILE, "", " is not there yet: it comes when the VM starts");
+        break;
+    case -EACCES:
+    case -EPERM:
+        set_state(s, SOURCE_NO_ACCESS, "no permission to read ", ": earshot doctor prints the fix");
+        break;
+    default:
+        set_failed(s, error);
+    }
+    s->before_ns = -1;
+    s->had_ring = false;
+    s->check_ns = now_ns + RETRY_NS;
+    s->refused = (struct scream_shm_header){0};
+    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, NOMINAL_NS, now_ns - LONG_IDLE_NS);
+    return error;
+}
+
+/* A look that brought nothing. */
+static void missed(struct source_shm *s, int64_t now_ns)
+{
+    poller_missed(&s->poller, now_ns);
+    s->base.wake_ns = poller_next_ns(&s->poller);
+}
+
+/* The file got shorter than its header says, or has none at all. What it says next may be old. */
+static void lost(struct source_shm *s, int error, int64_t now_ns)
+{
+    close_stream(s);
+    s->before_ns = -1;
+    if (error == -ENODATA) {
+        set_state(s, SOURCE_EMPTY, "", " is empty: it fills when the VM starts");
+        missed(s, now_ns);
+        return;
+    }
+    set_failed(s, error);
+    close_file(s);
+    s->base.wake_ns = now_ns + RETRY_NS;
+}
+
+static void no_stream(struct source_shm *s, const struct scream_shm_header *header, int64_t now_ns)
+{
+    close_stream(s);
+    s->before_ns = now_ns;
+    if (s->had_ring) /* between two streams: nothing to tell */
+        set_state(s, SOURCE_LISTENING, "", "");
+    else if (header->magic == 0)
+        set_state(s, SOURCE_NO_RING, "",
+                  ": nothing has played in the guest yet, or its driver cannot use the memory");
+    else
+        set_state(s, SOURCE_NO_RING, "", " holds something else than Scream's sound");
+    missed(s, now_ns);
+}
+
+static void refuse(struct source_shm *s, const struct scream_shm_header *header, const char *reason, int64_t now_ns)
+{
+    close_stream(s);
+    s->before_ns = -1;
+    if (!scream_shm_same_stream(&s->refused, header))
+        s->base.counters.rejected++;
+    s->refused = *header;
+    char text[100];
+    snprintf(text, sizeof text, " makes no sense: %s", reason);
+    set_state(s, SOURCE_BAD_HEADER, "the ring in ", text);
+    missed(s, now_ns);
+}
+
+/* Room for the backlog that may have to be read at once. It only ever grows, to some 6 MB at the very most. */
+static int make_room(struct source_shm *s)
+{
+    int64_t chunks = BACKLOG_NS / s->geometry.chunk_ns;
+    if (chunks > s->geometry.chunks / 2)
+        chunks = s->geometry.chunks / 2;
+    if (chunks < 1)
+        chunks = 1;
+    size_t bytes = (size_t)chunks * s->header.chunk_size;
+    if (bytes > s->buffer_bytes) {
+        uint8_t *buffer = realloc(s->buffer, bytes);
+        if (!buffer)
+            return -ENOMEM;
+        s->buffer = buffer;
+        s->buffer_bytes = bytes;
+    }
+    s->backlog_chunks = (uint32_t)chunks;
+    return 0;
+}
+
+/* Copies `count` chunks from `first` on into the buffer and describes them as blocks. */
+static int read_chunks(struct source_shm *s, uint32_t first, uint32_t count)
+{
+    const struct scream_shm_geometry *g = &s->geometry;
+    size_t filled = 0;
+    bool split = true;
+    while (count > 0) {
+        uint32_t run = g->usable > first ? g->usable - first : 0;
+        if (run == 0) { /* the last chunk, where it ends past the memory */
+            s->base.counters.dropped_frames += g->chunk_frames;
+            s->pending_flags |= BLOCK_GAP;
+            split = true;
+            first = 0;
+            count--;
+            continue;
+        }
+        if (run > count)
+            run = count;
+        size_t bytes = (size_t)run * s->header.chunk_size;
+        int error =
+            shm_file_read(&s->file, scream_shm_chunk_at(&s->header, (uint16_t)first), s->buffer + filled, bytes);
+        if (error < 0)
+            return error;
+        if (split) {
+            s->blocks[s->block_count++] = (struct block){
+                .sender = s->sender,
+                .format = s->format,
+                .data = s->buffer + filled,
+                .chunk_frames = g->chunk_frames,
+                .flags = s->pending_flags,
+            };
+            s->pending_flags = 0;
+            split = false;
+        }
+        s->blocks[s->block_count - 1].frames += run * g->chunk_frames;
+        filled += bytes;
+        count -= run;
+        first = (first + run) % g->chunks;
+    }
+    return 0;
+}
+
+static void drop(struct source_shm *s, uint32_t chunks)
+{
+    s->base.counters.dropped_frames += (uint64_t)chunks * s->geometry.chunk_frames;
+    s->pending_flags |= BLOCK_GAP;
+}
+
+/* s->header is what a look at now_ns saw, `advance` what is new in it since the look at last_look_ns. */
+static void take(struct source_shm *s, struct scream_shm_advance advance, int64_t last_look_ns, int64_t now_ns)
+{
+    const struct scream_shm_geometry *g = &s->geometry;
+    s->look_ns = now_ns;
+    if (advance.step == SCREAM_SHM_RESYNC)
+        s->pending_flags |= BLOCK_RESYNC;
+    if (advance.step != SCREAM_SHM_SAME)
+        s->change_ns = now_ns;
+    if (advance.count == 0) {
+        missed(s, now_ns);
+        return;
+    }
+    s->check_ns = now_ns + RETRY_NS;
+
+    struct poller_arrival arrival = poller_seen(&s->poller, now_ns, last_look_ns, advance.count);
+    s->base.wake_ns = poller_next_ns(&s->poller);
+    /* A pause: even the oldest of the new chunks came long after the one before. */
+    int64_t silence = arrival.arrival_ns - s->arrival_ns - (advance.count - 1) * g->chunk_ns;
+    if (silence > GAP_NS && silence > GAP_CHUNKS * g->chunk_ns)
+        s->pending_flags |= BLOCK_GAP;
+    s->arrival_ns = arrival.arrival_ns;
+
+    uint32_t first = advance.first, count = advance.count;
+    if (count > s->backlog_chunks) {
+        uint32_t stale = count - s->backlog_chunks;
+        drop(s, stale);
+        first = (first + stale) % g->chunks;
+        count -= stale;
+    }
+    unsigned flags = s->pending_flags;
+    s->block_next = s->block_count = 0;
+    int error = read_chunks(s, first, count);
+    uint8_t bytes[SCREAM_SHM_HEADER_BYTES];
+    if (error == 0)
+        error = shm_file_read_header(&s->file, bytes);
+    if (error < 0) {
+        s->block_count = 0;
+        lost(s, error, now_ns);
+        return;
+    }
+    struct scream_shm_header after;
+    scream_shm_decode(&after, bytes);
+    if (!scream_shm_intact(&s->header, &after, (uint16_t)count)) {
+        s->block_count = 0;
+        s->pending_flags = flags;
+        drop(s, count);
+        return;
+    }
+    for (unsigned i = 0; i < s->block_count; i++) {
+        s->blocks[i].arrival_ns = arrival.arrival_ns;
+        s->blocks[i].window_ns = arrival.window_ns;
+        s->blocks[i].flags |= (arrival.coarse ? BLOCK_COARSE : 0u) | (i + 1 < s->block_count ? BLOCK_MORE : 0u);
+    }
+}
+
+/* A header for the second time: from here on it is what plays. */
+static void start_stream(struct source_shm *s, const struct scream_shm_header *header,
+                         const struct scream_shm_geometry *geometry, uint64_t bytes, int64_t now_ns)
+{
+    static const struct scream_shm_header none;
+    /* A header that was there when the file was opened may be a dead guest's: only what changes from now on counts. One
+     * that appeared while we looked is fresh from its first chunk on. */
+    bool fresh = s->before_ns >= 0;
+    int64_t since_ns = fresh ? s->before_ns : s->candidate_ns;
+    struct scream_shm_advance advance =
+        scream_shm_advance(fresh ? &none : &s->candidate_header, header, geometry, now_ns - since_ns, 0);
+    close_stream(s);
+    s->header = *header;
+    s->geometry = *geometry;
+    s->bytes = bytes;
+    if (pcm_format_parse(&s->format, header->sample_rate, header->sample_size, header->channels,
+                         header->channel_map) < 0) {
+        refuse(s, header, "its format is unknown", now_ns);
+        return;
+    }
+    if (make_room(s) < 0) {
+        lost(s, -ENOMEM, now_ns);
+        return;
+    }
+    s->open = true;
+    s->had_ring = true;
+    s->change_ns = now_ns;
+    s->arrival_ns = now_ns; /* no gap: a stream begins */
+    s->pending_flags = BLOCK_RESYNC;
+    s->refused = (struct scream_shm_header){0};
+    set_state(s, SOURCE_LISTENING, "", "");
+    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns);
+    take(s, advance, since_ns, now_ns);
+}
+
+static void look(struct source_shm *s, int64_t now_ns)
+{
+    s->base.counters.wakeups++;
+    if (s->file.fd >= 0 && now_ns >= s->check_ns) {
+        s->check_ns = now_ns + RETRY_NS;
+        if (shm_file_replaced(&s->file, s->path))
+            close_file(s);
+    }
+    if (s->file.fd < 0 && open_file(s, now_ns) < 0) {
+        s->base.wake_ns = now_ns + RETRY_NS;
+        return;
+    }
+    uint8_t bytes[SCREAM_SHM_HEADER_BYTES];
+    int error = shm_file_read_header(&s->file, bytes);
+    if (error < 0) {
+        lost(s, error, now_ns);
+        return;
+    }
+    struct scream_shm_header header;
+    scream_shm_decode(&header, bytes);
+    if (header.magic != SCREAM_SHM_MAGIC) {
+        no_stream(s, &header, now_ns);
+        return;
+    }
+
+    bool known = s->open && scream_shm_same_stream(&s->header, &header);
+    int64_t size = known ? (int64_t)s->bytes : shm_file_size(&s->file);
+    if (size < 0) {
+        lost(s, (int)size, now_ns);
+        return;
+    }
+    struct scream_shm_geometry geometry;
+    char reason[80];
+    if (!scream_shm_check(&geometry, &header, (uint64_t)size, reason, sizeof reason)) {
+        refuse(s, &header, reason, now_ns);
+        return;
+    }
+    if (known) {
+        struct scream_shm_advance advance =
+            scream_shm_advance(&s->header, &header, &s->geometry, now_ns - s->look_ns, s->look_ns - s->change_ns);
+        int64_t last_look_ns = s->look_ns;
+        s->candidate = false;
+        s->before_ns = now_ns;
+        s->header = header;
+        take(s, advance, last_look_ns, now_ns);
+        return;
+    }
+    if (s->candidate && scream_shm_same_stream(&s->candidate_header, &header)) {
+        start_stream(s, &header, &geometry, (uint64_t)size, now_ns);
+        return;
+    }
+    s->candidate = true;
+    s->candidate_header = header;
+    s->candidate_ns = now_ns;
+    s->base.wake_ns = now_ns + CONFIRM_NS;
+}
+
+static int source_shm_next(struct source *source, struct block *block, int64_t now_ns)
+{
+    struct source_shm *s = (struct source_shm *)source;
+    if (s->block_next == s->block_count && now_ns >= source->wake_ns)
+        look(s, now_ns);
+    if (s->block_next == s->block_count)
+        return 0;
+    *block = s->blocks[s->block_next++];
+    source->counters.blocks++;
+    return 1;
+}
+
+static void source_shm_close(struct source *source)
+{
+    struct source_shm *s = (struct source_shm *)source;
+    close_file(s);
+    free(s->buffer);
+    free(s->path);
+    free(s);
+}
+
+static const struct source_ops source_shm_ops = {
+    .next = source_shm_next,
+    .close = source_shm_close,
+};
+
+int source_shm_open(struct source **source, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    if (*name == 0)
+        return -EINVAL;
+    struct source_shm *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    s->path = strdup(path);
+    if (!s->path) {
+        free(s);
+        return -ENOMEM;
+    }
+    s->base = (struct source){.ops = &source_shm_ops, .kind = SOURCE_SHM, .fd = -1, .wake_ns = 0};
+    snprintf(s->sender.label, sizeof s->sender.label, "%s", name);
+    s->file = SHM_FILE_CLOSED;
+    s->before_ns = -1;
+    set_state(s, SOURCE_NO_FILE, "", " has not been looked at yet");
+    *source = &s->base;
+    return 0;
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/source_thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define QUEUE_MAX 256
+
+#define MS_NS      INT64_C(1000000)
+#define SECOND_NS  INT64_C(1000000000)
+#define GONE_NS    (600 * SECOND_NS)
+#define RETRY_NS   (50 * MS_NS) /* the queue was full */
+#define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
+#define BUSY_NS    (10 * MS_NS) /* without sleep; then one is due, for the kernel's real-time limit and for others */
+#define NAP_NS     (MS_NS / 10)
+#define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
+#define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
+#define FRUITLESS  16           /* times a readable fd brought nothing */
+#define PENALTY_NS (2 * MS_NS)
+
+/* One sender. `feed` is borrowed: main owns it from SOURCE_EVENT_FEED_NEW on. */
+struct slot {
+    struct feed *feed; /* NULL: the slot is free */
+    unsigned source;
+    struct sender sender;
+    int64_t heard_ns;
+    int64_t created_ns;
+    bool idle; /* as main was told last */
+};
+
+struct input {
+    struct source *source;
+    struct source_status told;
+    bool told_any;
+    unsigned fruitless;
+    int64_t ignore_fd_until_ns;
+};
+
+struct source_thread {
+    struct input inputs[SOURCE_THREAD_SOURCES_MAX];
+    unsigned input_count;
+    struct source_sink sink;
+    bool has_sink;
+
+    /* [src] */
+    struct slot slots[SOURCE_THREAD_FEEDS_MAX];
+    unsigned last_slot;
+    bool full_told;
+    bool sink_open, sink_bound, sink_closed_told;
+    int sink_error;
+    unsigned sink_source;
+    uint64_t sink_sender;
+    int64_t awake_since_ns;
+    bool retry; /* something could not be posted */
+
+    pthread_t thread;
+    bool running;
+    _Atomic pid_t tid;
+    _Atomic bool stop;
+    int wake_fd;  /* main -> src */
+    int event_fd; /* src -> main */
+
+    pthread_mutex_t lock;
+    struct source_event queue[QUEUE_MAX];
+    unsigned queue_first, queue_count;
+};
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * SECOND_NS + t.tv_nsec;
+}
+
+static void signal_fd(int fd)
+{
+    uint64_t one = 1;
+    /* EAGAIN: the counter is at its end, so the reader has been told often enough. */
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+static void drain_fd(int fd)
+{
+    uint64_t count;
+    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
+        ;
+}
+
+/* A later event of these kinds makes the earlier one that nobody has fetched worthless. */
+static bool replaces(const struct source_event *newer, const struct source_event *older)
+{
+    if (newer->type == SOURCE_EVENT_STATUS)
+        return older->type == SOURCE_EVENT_STATUS && older->source == newer->source;
+    if (newer->type == SOURCE_EVENT_FEED_IDLE || newer->type == SOURCE_EVENT_FEED_ACTIVE)
+        return older->feed == newer->feed &&
+               (older->type == SOURCE_EVENT_FEED_IDLE || older->type == SOURCE_EVENT_FEED_ACTIVE);
+    return false;
+}
+
+/* False where the queue is full: the caller keeps what it has and comes back. */
+static bool post(struct source_thread *t, const struct source_event *event)
+{
+    bool posted = true;
+    pthread_mutex_lock(&t->lock);
+    unsigned i = 0;
+    while (i < t->queue_count && !replaces(event, &t->queue[(t->queue_first + i) % QUEUE_MAX]))
+        i++;
+    if (i < QUEUE_MAX) {
+        t->queue[(t->queue_first + i) % QUEUE_MAX] = *event;
+        t->queue_count += i == t->queue_count;
+    } else {
+        posted = false;
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (posted)
+        signal_fd(t->event_fd);
+    else
+        t->retry = true;
+    return posted;
+}
+
+/* Only [src] adds to the queue, so room that is there stays there. */
+static bool has_room(struct source_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool room = t->queue_count < QUEUE_MAX;
+    pthread_mutex_unlock(&t->lock);
+    return room;
+}
+
+static struct slot *find_slot(struct source_thread *t, unsigned source, uint64_t sender)
+{
+    struct slot *free_slot = NULL;
+    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
+        unsigned at = (t->last_slot + i) % SOURCE_THREAD_FEEDS_MAX;
+        struct slot *slot = &t->slots[at];
+        if (slot->feed && slot->source == source && slot->sender.id == sender) {
+            t->last_slot = at;
+            return slot;
+        }
+        if (!slot->feed && !free_slot)
+            free_slot = slot;
+    }
+    return free_slot;
+}
+
+/* A feed for the block's sender and format. NULL: not now, the block is dropped. */
+static struct feed *new_feed(struct source_thread *t, struct slot *slot, unsigned source, const struct block *block,
+                             int64_t now_ns)
+{
+    struct feed *feed;
+    if (slot->feed && now_ns - slot->created_ns < FORMAT_NS)
+        return NULL;
+    if (!has_room(t)) {
+        t->retry = true;
+        return NULL;
+    }
+    if (feed_create(&feed, &block->format, t->inputs[source].source->kind) < 0)
+        return NULL;
+    *slot = (struct slot){.feed = feed, .source = source, .sender = block->sender, .created_ns = now_ns};
+    return feed;
+}
+
+static void write_feed(struct source_thread *t, unsigned source, const struct block *block, int64_t now_ns)
+{
+    struct slot *slot = find_slot(t, source, block->sender.id);
+    if (!slot) {
+        struct source_event event = {.type = SOURCE_EVENT_FULL, .source = source, .sender = block->sender};
+        t->full_told = t->full_told || post(t, &event);
+        return;
+    }
+
+    bool known = slot->feed && pcm_format_equal(feed_format(slot->feed), &block->format);
+    if (!known && !new_feed(t, slot, source, block, now_ns))
+        return;
+    slot->heard_ns = now_ns;
+    feed_write(slot->feed, block, now_ns);
+
+    struct source_event event = {.source = source, .sender = block->sender, .feed = slot->feed};
+    if (!known) {
+        event.type = SOURCE_EVENT_FEED_NEW;
+        event.chunk_ns = (int64_t)block->chunk_frames * SECOND_NS / block->format.rate;
+        post(t, &event);
+    } else if (slot->idle) {
+        event.type = SOURCE_EVENT_FEED_ACTIVE;
+        slot->idle = !post(t, &event);
+    }
+}
+
+static void write_sink(struct source_thread *t, unsigned source, const struct block *block)
+{
+    if (!t->sink_bound) {
+        t->sink_bound = true;
+        t->sink_source = source;
+        t->sink_sender = block->sender.id;
+    }
+    if (!t->sink_open || t->sink_source != source || t->sink_sender != block->sender.id)
+        return;
+    t->sink_error = t->sink.write(t->sink.arg, block);
+    t->sink_open = t->sink_error >= 0;
+}
+
+/* Returns the number of blocks. */
+static unsigned run_source(struct source_thread *t, unsigned number)
+{
+    struct source *source = t->inputs[number].source;
+    for (unsigned blocks = 0; blocks < ROUND_MAX; blocks++) {
+        struct block block;
+        if (source->ops->next(source, &block, clock_ns()) != 1)
+            return blocks;
+        if (t->has_sink)
+            write_sink(t, number, &block);
+        else
+            write_feed(t, number, &block, clock_ns());
+    }
+    return ROUND_MAX;
+}
+
+static bool same_status(const struct source_status *a, const struct source_status *b)
+{
+    return a->state == b->state && strcmp(a->detail, b->detail) == 0;
+}
+
+/* Tells main what it does not know yet. Returns when to look again at the latest. */
+static int64_t tell(struct source_thread *t, int64_t now_ns)
+{
+    int64_t wake_ns = INT64_MAX;
+    t->retry = false;
+    for (unsigned i = 0; i < t->input_count; i++) {
+        struct input *input = &t->inputs[i];
+        if (input->told_any && same_status(&input->told, &input->source->status))
+            continue;
+        struct source_event event = {.type = SOURCE_EVENT_STATUS, .source = i, .status = input->source->status};
+        if (post(t, &event)) {
+            input->told = event.status;
+            input->told_any = true;
+        }
+    }
+    if (t->has_sink && !t->sink_open && !t->sink_closed_told) {
+        struct source_event event = {
+            .type = SOURCE_EVENT_SINK_CLOSED, .source = t->sink_source, .error = t->sink_error};
+        t->sink_closed_told = post(t, &event);
+    }
+    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
+        struct slot *slot = &t->slots[i];
+        if (!slot->feed)
+            continue;
+        struct source_event event = {.source = slot->source, .sender = slot->sender, .feed = slot->feed};
+        int64_t idle_ns = feed_idle_at_ns(slot->feed);
+        if (!slot->idle && now_ns >= idle_ns) {
+            event.type = SOURCE_EVENT_FEED_IDLE;
+            slot->idle = post(t, &event);
+        }
+        if (!slot->idle && now_ns < idle_ns && idle_ns < wake_ns)
+            wake_ns = idle_ns;
+
+        /* Shared memory is one guest, configured: it stays as long as the source does. */
+        if (!slot->idle || t->inputs[slot->source].source->kind == SOURCE_SHM)
+            continue;
+        int64_t gone_ns = slot->heard_ns + GONE_NS;
+        if (now_ns >= gone_ns && has_room(t)) {
+            event.type = SOURCE_EVENT_FEED_GONE;
+            *slot = (struct slot){0};
+            t->full_told = false;
+            post(t, &event);
+        } else if (gone_ns < wake_ns) {
+            wake_ns = now_ns >= gone_ns ? now_ns + RETRY_NS : gone_ns;
+        }
+    }
+    return t->retry && wake_ns > now_ns + RETRY_NS ? now_ns + RETRY_NS : wake_ns;
+}
+
+/* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
+static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
+{
+    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {{.fd = t->wake_fd, .events = POLLIN}};
+    int64_t now_ns = clock_ns();
+    for (unsigned i = 0; i < t->input_count; i++) {
+        struct input *input = &t->inputs[i];
+        bool ignore = input->source->fd < 0 || now_ns < input->ignore_fd_until_ns;
+        fds[i + 1] = (struct pollfd){.fd = ignore ? -1 : input->source->fd, .events = POLLIN};
+        if (input->source->fd >= 0 && ignore && input->ignore_fd_until_ns < wake_ns)
+            wake_ns = input->ignore_fd_until_ns;
+        if (input->source->wake_ns < wake_ns)
+            wake_ns = input->source->wake_ns;
+    }
+
+    int64_t left_ns = wake_ns - now_ns < MIN_NS ? MIN_NS : wake_ns - now_ns;
+    if (more)
+        left_ns = 0;
+    struct timespec timeout = {.tv_sec = left_ns / SECOND_NS, .tv_nsec = left_ns % SECOND_NS};
+    int ready = ppoll(fds, t->input_count + 1, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
+    int64_t after_ns = clock_ns();
+    if (after_ns - now_ns >= MIN_NS) {
+        t->awake_since_ns = after_ns;
+    } else if (after_ns - t->awake_since_ns > BUSY_NS) {
+        struct timespec nap = {.tv_nsec = NAP_NS};
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+        t->awake_since_ns = clock_ns();
+    }
+    if (ready > 0 && fds[0].revents)
+        drain_fd(t->wake_fd);
+    for (unsigned i = 0; i < t->input_count; i++)
+        readable[i] = ready > 0 && fds[i + 1].revents;
+}
+
+static void *source_thread_main(void *arg)
+{
+    struct source_thread *t = arg;
+    bool readable[SOURCE_THREAD_SOURCES_MAX] = {false};
+
+    prctl(PR_SET_NAME, "earshot-src");
+    prctl(PR_SET_TIMERSLACK, 1ul);
+    atomic_store(&t->tid, gettid());
+    signal_fd(t->event_fd);
+    t->awake_since_ns = clock_ns();
+
+    while (!atomic_load_explicit(&t->stop, memory_order_acquire)) {
+        bool more = false;
+        for (unsigned i = 0; i < t->input_count; i++) {
+            struct input *input = &t->inputs[i];
+            unsigned blocks = run_source(t, i);
+            more = more || blocks == ROUND_MAX;
+            /* A flood of garbage, or an fd in error, must not keep a processor busy. */
+            input->fruitless = readable[i] && !blocks ? input->fruitless + 1 : 0;
+            if (input->fruitless >= FRUITLESS) {
+                input->ignore_fd_until_ns = clock_ns() + PENALTY_NS;
+                input->fruitless = FRUITLESS - 1;
+            }
+        }
+        int64_t wake_ns = tell(t, clock_ns());
+        wait_for_work(t, wake_ns, more, readable);
+    }
+    return NULL;
+}
+
+int source_thread_create(struct source_thread **thread, const struct source_sink *sink)
+{
+    int r = -ENOMEM;
+    struct source_thread *t = calloc(1, sizeof(*t));
+    if (!t)
+        return r;
+    if (sink) {
+        t->sink = *sink;
+        t->has_sink = t->sink_open = true;
+    }
+    t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (t->wake_fd < 0 || t->event_fd < 0) {
+        r = -errno;
+        goto fail;
+    }
+    r = -pthread_mutex_init(&t->lock, NULL);
+    if (r < 0)
+        goto fail;
+    *thread = t;
+    return 0;
+
+fail:
+    if (t->wake_fd >= 0)
+        close(t->wake_fd);
+    if (t->event_fd >= 0)
+        close(t->event_fd);
+    free(t);
+    return r;
+}
+
+int source_thread_add(struct source_thread *thread, struct source *source)
+{
+    if (thread->running || thread->input_count == SOURCE_THREAD_SOURCES_MAX) {
+        source->ops->close(source);
+        return -ENOSPC;
+    }
+    thread->inputs[thread->input_count].source = source;
+    return (int)thread->input_count++;
+}
+
+int source_thread_start(struct source_thread *thread)
+{
+    int r = -pthread_create(&thread->thread, NULL, source_thread_main, thread);
+    thread->running = r == 0;
+    return r;
+}
+
+pid_t source_thread_tid(const struct source_thread *thread)
+{
+    return atomic_load(&thread->tid);
+}
+
+int source_thread_fd(const struct source_thread *thread)
+{
+    return thread->event_fd;
+}
+
+int source_thread_next_event(struct source_thread *thread, struct source_event *event)
+{
+    /* Before the look: what is posted after it makes the fd readable again. */
+    drain_fd(thread->event_fd);
+    pthread_mutex_lock(&thread->lock);
+    int found = thread->queue_count > 0;
+    if (found) {
+        *event = thread->queue[thread->queue_first];
+        thread->queue_first = (thread->queue_first + 1) % QUEUE_MAX;
+        thread->queue_count--;
+    }
+    pthread_mutex_unlock(&thread->lock);
+    return found;
+}
+
+void source_thread_stop(struct source_thread *thread)
+{
+    if (!thread->running)
+        return;
+    atomic_store_explicit(&thread->stop, true, memory_order_release);
+    signal_fd(thread->wake_fd);
+    pthread_join(thread->thread, NULL);
+    thread->running = false;
+}
+
+void source_thread_destroy(struct source_thread *thread)
+{
+    if (!thread)
+        return;
+    source_thread_stop(thread);
+    for (struct source_event event; source_thread_next_event(thread, &event);) {
+        if (event.type == SOURCE_EVENT_FEED_NEW)
+            feed_destroy(event.feed);
+    }
+    for (unsigned i = 0; i < thread->input_count; i++)
+        thread->inputs[i].source->ops->close(thread->inputs[i].source);
+    pthread_mutex_destroy(&thread->lock);
+    close(thread->wake_fd);
+    close(thread->event_fd);
+    free(thread);
+}

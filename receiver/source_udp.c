@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/source.h"
+#include "receiver/udp_socket.h"
+#include "ringbuf/scream_udp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define MS 1000000LL
+
+#define GAP_NS     (120 * MS)
+#define RETRY_NS   (1000 * MS) /* something is missing */
+#define REFRESH_NS (5000 * MS) /* a bridge may come */
+/* A guest's new stream has a new port; faster changes are several streams behind one address. */
+#define PORT_CHANGE_NS (1000 * MS)
+#define COARSE_NS      (2 * MS)
+
+#define SENDERS       64
+#define BATCH         32
+#define PACKET_BYTES  65536 /* no datagram is larger */
+#define EMPTY_BATCHES 8     /* of packets that mean nothing, before others get their turn */
+#define HEADROOM      64    /* before a packet: room for what a frame left over, and alignment */
+#define SLOT_BYTES    (PACKET_BYTES + 4096)
+#define FRAME_BYTES   32u  /* of the largest frame: 8 channels of 32 bit */
+#define HELD_BYTES    9216 /* of a stream's first packet; more than a jumbo frame carries */
+#define HELD_SLOT     (FRAME_BYTES + HELD_BYTES)
+#define CONTROL_BYTES (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
+
+struct udp_sender {
+    struct sender name;
+    bool used;
+    uint16_t port;
+    int64_t heard_ns, port_changed_ns;
+    bool agreed; /* format is what plays */
+    struct pcm_format format;
+    unsigned pending_flags;     /* for the next block */
+    uint8_t carry[FRAME_BYTES]; /* the beginning of a frame whose rest is in the next packet */
+    size_t carry_bytes;
+    /* One packet of another format, which plays if the next one agrees. */
+    bool candidate;
+    struct pcm_format candidate_format;
+    int64_t held_arrival_ns, held_window_ns;
+    size_t held_bytes;
+    uint8_t *held;
+};
+
+/* What one call of the kernel brought, and the blocks that came of it. All the blocks' data lie in here. */
+struct batch {
+    struct mmsghdr messages[BATCH];
+    struct iovec vectors[BATCH];
+    struct sockaddr_in from[BATCH];
+    _Alignas(struct cmsghdr) uint8_t control[BATCH][CONTROL_BYTES];
+    uint8_t *packets; /* BATCH slots: headroom, packet */
+    uint8_t *held;    /* BATCH slots: headroom, payload kept from an earlier packet */
+    unsigned held_count;
+    struct block blocks[2 * BATCH];
+    unsigned next, count;
+    bool full; /* there may be more behind it */
+};
+
+struct source_udp {
+    struct source base;
+    struct udp_socket socket;
+    char *interface;
+    uint32_t *from;
+    unsigned from_count;
+    int64_t refresh_ns;
+    int64_t drained_ns; /* the socket was empty then */
+    int64_t offset_ns;  /* CLOCK_MONOTONIC minus CLOCK_REALTIME, at offset_at_ns; 0: not known yet */
+    int64_t offset_at_ns;
+    uint32_t overflows; /* as the kernel counts them, for this socket */
+    struct udp_sender senders[SENDERS];
+    uint8_t *held;
+    struct batch batches[2];
+    struct batch *current, *ahead; /* ahead: read to know what follows on current's blocks */
+    bool ahead_ready;
+    bool drained; /* the last read emptied the socket: what came since wakes poll */
+    bool asleep;  /* next() said there is nothing */
+};
+
+static void set_state(struct source_udp *s, enum source_state state, const char *detail)
+{
+    s->base.status.state = state;
+    snprintf(s->base.status.detail, sizeof s->base.status.detail, "%s", detail);
+}
+
+static void set_busy(struct source_udp *s)
+{
+    if (s->base.status.state == SOURCE_PORT_BUSY)
+        return; /* finding the holder again at every retry would cost too much */
+    char holder[64], text[160];
+    if (udp_port_holder(s->socket.port, holder, sizeof holder))
+        snprintf(text, sizeof text, "UDP port %u is in use by %s: close that, or choose another with -p",
+                 (unsigned)s->socket.port, holder);
+    else
+        snprintf(text, sizeof text, "UDP port %u is in use by another program: close that, or choose another with -p",
+                 (unsigned)s->socket.port);
+    set_state(s, SOURCE_PORT_BUSY, text);
+}
+
+/* Socket and memberships. */
+static void maintain(struct source_udp *s, int64_t now_ns)
+{
+    char text[160];
+    int error = 0;
+    if (s->socket.fd < 0) {
+        error = udp_socket_open(&s->socket);
+        s->overflows = 0;
+        s->drained_ns = now_ns;
+    }
+    if (error == 0) {
+        error = udp_socket_refresh(&s->socket);
+        if (error == -ESTALE)
+            udp_socket_close(&s->socket);
+    }
+    switch (error) {
+    case 0:
+        set_state(s, SOURCE_LISTENING, "");
+        break;
+    case -EADDRINUSE:
+        set_busy(s);
+        break;
+    case -ENODEV:
+    case -ESTALE:
+        if (s->interface)
+            snprintf(text, sizeof text, "waiting for the network interface %.64s", s->interface);
+        else
+            snprintf(text, sizeof text, "waiting for a network interface that can do multicast");
+        set_state(s, SOURCE_NO_INTERFACE, text);
+        break;
+    default:
+        snprintf(text, sizeof text, "cannot listen at UDP port %u: %s", (unsigned)s->socket.port, strerror(-error));
+        set_state(s, SOURCE_FAILED, text);
+    }
+    s->refresh_ns = now_ns + (error == 0 ? REFRESH_NS : RETRY_NS);
+    s->base.fd = s->socket.fd;
+    s->base.wake_ns = s->refresh_ns;
+}
+
+static int64_t read_clock(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Renews the offset between the clocks. False: CLOCK_REALTIME was set since the last time, and the kernel's receive
+ * times of this drain may be of either. */
+static bool map_clocks(struct source_udp *s)
+{
+    int64_t offset = 0, at = 0, width = INT64_MAX;
+    for (unsigned attempt = 0; attempt < 3 && width > MS / 20; attempt++) {
+        int64_t before = read_clock(CLOCK_MONOTONIC);
+        int64_t real = read_clock(CLOCK_REALTIME);
+        int64_t after = read_clock(CLOCK_MONOTONIC);
+        if (after - before < width) {
+            width = after - before;
+            at = before + width / 2;
+            offset = at - real;
+        }
+    }
+    int64_t moved = offset > s->offset_ns ? offset - s->offset_ns : s->offset_ns - offset;
+    int64_t slewed = MS + width + (at - s->offset_at_ns) / 1000;
+    bool steady = s->offset_at_ns == 0 || moved <= slewed;
+    s->offset_ns = offset;
+    s->offset_at_ns = at;
+    return steady;
+}
+
+/* A packet's receive time and the kernel's count of packets it had no room for. */
+static void read_control(struct source_udp *s, struct msghdr *message, bool steady, int64_t now_ns,
+                         int64_t *arrival_ns, int64_t *window_ns)
+{
+    bool stamped = false;
+    *arrival_ns = now_ns;
+    *window_ns = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET)
+            continue;
+        if (c->cmsg_type == SCM_TIMESTAMPNS && c->cmsg_len >= CMSG_LEN(sizeof(struct timespec))) {
+            struct timespec time;
+            memcpy(&time, CMSG_DATA(c), sizeof time);
+            *arrival_ns = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec + s->offset_ns;
+            stamped = true;
+        } else if (c->cmsg_type == SO_RXQ_OVFL && c->cmsg_len >= CMSG_LEN(sizeof(uint32_t))) {
+            uint32_t overflows;
+            memcpy(&overflows, CMSG_DATA(c), sizeof overflows);
+            if (overflows != s->overflows) {
+                s->base.counters.lost_packets += overflows - s->overflows;
+                s->overflows = overflows;
+                for (unsigned i = 0; i < SENDERS; i++) /* whose they were is not known */
+                    s->senders[i].pending_flags |= BLOCK_GAP;
+            }
+        }
+    }
+    if (!stamped || !steady) {
+        *arrival_ns = now_ns;
+        *window_ns = now_ns - s->drained_ns;
+    } else if (*arrival_ns > now_ns) {
+        *arrival_ns = now_ns;
+    } else if (*arrival_ns < s->drained_ns) {
+        *arrival_ns = s->drained_ns;
+    }
+}
+
+/* The sender's entry; a new one takes the place of the one not heard for longest. */
+static struct udp_sender *find_sender(struct source_udp *s, struct in_addr address, int64_t now_ns)
+{
+    struct udp_sender *oldest = &s->senders[0];
+    for (unsigned i = 0; i < SENDERS; i++) {
+        struct udp_sender *sender = &s->senders[i];
+        if (sender->used && sender->name.id == address.s_addr)
+            return sender;
+        if (oldest->used && (!sender->used || sender->heard_ns < oldest->heard_ns))
+            oldest = sender;
+    }
+    uint8_t *held = oldest->held;
+    *oldest = (struct udp_sender){.used = true, .held = held, .heard_ns = now_ns, .port_changed_ns = now_ns};
+    oldest->name.id = address.s_addr;
+    inet_ntop(AF_INET, &address, oldest->name.label, sizeof oldest->name.label);
+    return oldest;
+}
+
+/* Makes a block of whole frames; before `data` there is room for FRAME_BYTES. */
+static void emit(struct batch *batch, struct udp_sender *sender, uint8_t *data, size_t bytes, int64_t arrival_ns,
+                 int64_t window_ns)
+{
+    size_t frame = pcm_frame_bytes(&sender->format);
+    data -= sender->carry_bytes;
+    bytes += sender->carry_bytes;
+    memcpy(data, sender->carry, sender->carry_bytes);
+    size_t frames = bytes / frame;
+    sender->carry_bytes = bytes % frame;
+    memcpy(sender->carry, data + frames * frame, sender->carry_bytes);
+    if (frames == 0)
+        return;
+    batch->blocks[batch->count++] = (struct block){
+        .sender = sender->name,
+        .format = sender->format,
+        .data = data,
+        .frames = (uint32_t)frames,
+        .chunk_frames = (uint32_t)frames,
+        .arrival_ns = arrival_ns,
+        .window_ns = window_ns,
+        .flags = sender->pending_flags | (window_ns > COARSE_NS ? BLOCK_COARSE : 0u),
+    };
+    sender->pending_flags = 0;
+}
+
+static void hold(struct udp_sender *sender, const struct pcm_format *format, const uint8_t *payload, size_t bytes,
+                 int64_t arrival_ns, int64_t window_ns)
+{
+    sender->candidate = true;
+    sender->candidate_format = *format;
+    sender->held_arrival_ns = arrival_ns;
+    sender->held_window_ns = window_ns;
+    sender->held_bytes = bytes <= HELD_BYTES ? bytes : 0;
+    memcpy(sender->held, payload, sender->held_bytes);
+}
+
+/* A packet of another format came to nothing. */
+static void forget_candidate(struct source_udp *s, struct udp_sender *sender)
+{
+    if (!sender->candidate)
+        return;
+    sender->candidate = false;
+    s->base.counters.rejected++;
+    s->base.counters.dropped_frames += sender->held_bytes / pcm_frame_bytes(&sender->candidate_format);
+}
+
+static void take_packet(struct source_udp *s, struct batch *batch, const struct sockaddr_in *from, uint8_t *packet,
+                        size_t size, int64_t arrival_ns, int64_t window_ns)
+{
+    bool wanted = s->from_count == 0;
+    for (unsigned i = 0; i < s->from_count && !wanted; i++)
+        wanted = s->from[i] == from->sin_addr.s_addr;
+    if (!wanted)
+        return;
+    struct scream_udp_header header;
+    struct pcm_format format;
+    int bytes = scream_udp_parse(&header, packet, size);
+    if (bytes < 0 ||
+        pcm_format_parse(&format, header.sample_rate, header.sample_size, header.channels, header.channel_map) < 0) {
+        s->base.counters.rejected++;
+        return;
+    }
+    uint8_t *payload = packet + SCREAM_UDP_HEADER_BYTES;
+    struct udp_sender *sender = find_sender(s, from->sin_addr, arrival_ns);
+    bool gap = arrival_ns - sender->heard_ns > GAP_NS;
+    sender->heard_ns = arrival_ns;
+    if (gap)
+        sender->pending_flags |= BLOCK_GAP;
+    if (sender->port != from->sin_port) {
+        /* Another stream of the guest's: it starts with a whole frame. On the same port the guest's bytes go on where
+         * they stopped, also after a gap. */
+        sender->carry_bytes = 0;
+        if (arrival_ns - sender->port_changed_ns > PORT_CHANGE_NS)
+            sender->pending_flags |= BLOCK_RESYNC;
+        sender->port_changed_ns = arrival_ns;
+        sender->port = from->sin_port;
+    }
+
+    if (sender->agreed && pcm_format_equal(&sender->format, &format)) {
+        forget_candidate(s, sender);
+        emit(batch, sender, payload, (size_t)bytes, arrival_ns, window_ns);
+        return;
+    }
+    if (!sender->candidate || gap || !pcm_format_equal(&sender->candidate_format, &format)) {
+        forget_candidate(s, sender);
+        hold(sender, &format, payload, (size_t)bytes, arrival_ns, window_ns);
+        return;
+    }
+    sender->candidate = false;
+    sender->agreed = true;
+    sender->format = format;
+    sender->carry_bytes = 0;
+    sender->pending_flags = BLOCK_RESYNC;
+    /* The held packet moves into the batch: until its block is heard the sender may hold another. */
+    uint8_t *slot = batch->held + (size_t)batch->held_count++ * HELD_SLOT + FRAME_BYTES;
+    memcpy(slot, sender->held, sender->held_bytes);
+    emit(batch, sender, slot, sender->held_bytes, sender->held_arrival_ns, sender->held_window_ns);
+    emit(batch, sender, payload, (size_t)bytes, arrival_ns, window_ns);
+}
+
+/* Reads what has arrived, at most a batch. */
+static void fill(struct source_udp *s, struct batch *batch, int64_t now_ns)
+{
+    batch->next = batch->count = batch->held_count = 0;
+    batch->full = false;
+    if (s->socket.fd < 0)
+        return;
+    for (unsigned i = 0; i < BATCH; i++) {
+        batch->vectors[i] = (struct iovec){batch->packets + (size_t)i * SLOT_BYTES + HEADROOM, PACKET_BYTES};
+        batch->messages[i] = (struct mmsghdr){
+            .msg_hdr = {.msg_name = &batch->from[i],
+                        .msg_namelen = sizeof batch->from[i],
+                        .msg_iov = &batch->vectors[i],
+                        .msg_iovlen = 1,
+                        .msg_control = batch->control[i],
+                        .msg_controllen = sizeof batch->control[i]}
+        };
+    }
+    int count = recvmmsg(s->socket.fd, batch->messages, BATCH, MSG_DONTWAIT, NULL);
+    if (count < 0) {
+        if (errno == EAGAIN) {
+            s->drained = true;
+            s->drained_ns = now_ns;
+        } else if (errno != EINTR) {
+            char text[160];
+            snprintf(text, sizeof text, "cannot receive at UDP port %u: %s", (unsigned)s->socket.port,
+                     strerror(errno));
+            set_state(s, SOURCE_FAILED, text);
+            udp_socket_close(&s->socket);
+            s->base.fd = -1;
+            s->refresh_ns = s->base.wake_ns = now_ns + RETRY_NS;
+        }
+        return;
+    }
+    bool steady = map_clocks(s);
+    for (int i = 0; i < count; i++) {
+        struct mmsghdr *message = &batch->messages[i];
+        int64_t arrival_ns, window_ns;
+        read_control(s, &message->msg_hdr, steady, now_ns, &arrival_ns, &window_ns);
+        take_packet(s, batch, &batch->from[i], batch->vectors[i].iov_base, message->msg_len, arrival_ns, window_ns);
+    }
+    batch->full = count == BATCH;
+    s->drained = !batch->full;
+    if (s->drained)
+        s->drained_ns = now_ns;
+}
+
+static bool follows(const struct batch *batch, unsigned from, uint64_t id)
+{
+    for (unsigned i = from; i < batch->count; i++)
+        if (batch->blocks[i].sender.id == id)
+            return true;
+    return false;
+}
+
+/* Marks the current batch's blocks that others of their sender follow on, be it in the batch ahead. */
+static void mark_bursts(struct source_udp *s)
+{
+    struct batch *batch = s->current;
+    for (unsigned i = 0; i < batch->count; i++) {
+        uint64_t id = batch->blocks[i].sender.id;
+        if (follows(batch, i + 1, id) || (s->ahead_ready && follows(s->ahead, 0, id)))
+            batch->blocks[i].flags |= BLOCK_MORE;
+    }
+}
+
+/* Makes the next batch the current one. False: it has no blocks. */
+static bool advance(struct source_udp *s, int64_t now_ns)
+{
+    if (s->ahead_ready) {
+        struct batch *batch = s->current;
+        s->current = s->ahead;
+        s->ahead = batch;
+        s->ahead_ready = false;
+    } else {
+        fill(s, s->current, now_ns);
+    }
+    if (s->current->full) {
+        fill(s, s->ahead, now_ns);
+        s->ahead_ready = s->ahead->count > 0 || s->ahead->full;
+    }
+    mark_bursts(s);
+    return s->current->count > 0;
+}
+
+static int source_udp_next(struct source *source, struct block *block, int64_t now_ns)
+{
+    struct source_udp *s = (struct source_udp *)source;
+    if (s->asleep)
+        source->counters.wakeups++;
+    if (now_ns >= s->refresh_ns)
+        maintain(s, now_ns);
+    if (s->current->next == s->current->count) {
+        bool filled = false;
+        if (s->ahead_ready || s->asleep || !s->drained)
+            filled = advance(s, now_ns);
+        for (unsigned i = 0; !filled && s->ahead_ready && i < EMPTY_BATCHES; i++)
+            filled = advance(s, now_ns);
+        s->asleep = !filled;
+        /* What was read ahead has left the socket: fd will not wake us for it. */
+        source->wake_ns = !filled && s->ahead_ready ? now_ns : s->refresh_ns;
+        if (!filled)
+            return 0;
+    }
+    *block = s->current->blocks[s->current->next++];
+    source->counters.blocks++;
+    return 1;
+}
+
+static void source_udp_close(struct source *source)
+{
+    struct source_udp *s = (struct source_udp *)source;
+    udp_socket_close(&s->socket);
+    for (unsigned i = 0; i < 2; i++) {
+        free(s->batches[i].packets);
+        free(s->batches[i].held);
+    }
+    free(s->held);
+    free(s->from);
+    free(s->interface);
+    free(s);
+}
+
+static const struct source_ops source_udp_ops = {
+    .next = source_udp_next,
+    .close = source_udp_close,
+};
+
+int source_udp_open(struct source **source, const struct source_udp_params *params)
+{
+    struct in_addr group = {0};
+    if (params->port == 0)
+        return -EINVAL;
+    if (params->group && (inet_pton(AF_INET, params->group, &group) != 1 || !IN_MULTICAST(ntohl(group.s_addr))))
+        return -EINVAL;
+    if (params->interface && params->interface[0] == 0)
+        return -EINVAL;
+    struct source_udp *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    s->base = (struct source){.ops = &source_udp_ops, .kind = SOURCE_UDP, .fd = -1, .wake_ns = 0};
+    s->socket = (struct udp_socket){.fd = -1, .port = params->port, .group = group};
+    s->current = &s->batches[0];
+    s->ahead = &s->batches[1];
+    s->asleep = true;
+    bool complete = true;
+    /* Large, but the kernel gives memory only for what packets really fill. */
+    for (unsigned i = 0; i < 2; i++) {
+        s->batches[i].packets = calloc(BATCH, SLOT_BYTES);
+        s->batches[i].held = calloc(BATCH, HELD_SLOT);
+        complete = complete && s->batches[i].packets && s->batches[i].held;
+    }
+    s->held = calloc(SENDERS, HELD_BYTES);
+    complete = complete && s->held;
+    if (params->interface) {
+        s->interface = strdup(params->interface);
+        s->socket.interface = s->interface;
+        complete = complete && s->interface;
+    }
+    if (params->from && params->from_count > 0) {
+        s->from = calloc(params->from_count, sizeof *s->from);
+        complete = complete && s->from;
+        if (s->from)
+            memcpy(s->from, params->from, params->from_count * sizeof *s->from);
+        s->from_count = params->from_count;
+    }
+    if (!complete) {
+        source_udp_close(&s->base);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < SENDERS; i++)
+        s->senders[i].held = s->held + (size_t)i * HELD_BYTES;
+    set_state(s, SOURCE_NO_INTERFACE, "not listening yet");
+    *source = &s->base;
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Status: the streams of a process as JSON, and the name on the session bus under which everybody can ask for it.
+ * [main]
+ */
+#ifndef EARSHOT_STATUS_H
+#define EARSHOT_STATUS_H
+
+#include "receiver/log.h"
+#include "receiver/stream.h"
+
+#include <systemd/sd-event.h>
+
+/* A process owns STATUS_NAME_PREFIX followed by its pid. */
+#define STATUS_NAME_PREFIX "org.earshot.pid"
+#define STATUS_PATH        "/org/earshot"
+#define STATUS_INTERFACE   "org.earshot.Receiver1"
+
+#define STATUS_STREAMS_MAX 96
+
+/* {"streams":[...]} with the fields that the manual lists, always all of them; those that are not known yet
+ * are 0. The parts of latency_ms sum to its total to the last digit. To be freed; NULL: out of memory. */
+char *status_json(const struct stream_status *streams, unsigned count);
+
+/* Fills at most max entries. */
+typedef unsigned status_collect(void *arg, struct stream_status *streams, unsigned max);
+
+struct status_server;
+
+/* Where there is no session bus, *server is NULL, a line with -v says so, and that is no error. -ENOMEM. */
+int status_server_create(struct status_server **server, sd_event *event, status_collect *collect, void *arg,
+                         const struct log *log);
+void status_server_destroy(struct status_server *server);
+
+struct status_options {
+    const char *name; /* only this stream; or NULL */
+    bool json;
+    bool watch;
+};
+
+/* `earshot status`: asks every process and prints to stdout. Returns the exit status. */
+int status_client(const struct status_options *options);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Writes the fuzz targets' first inputs: well-behaved guests, for the fuzzers to spoil. Argument: the corpus directory.
+ */
+#include "ringbuf/scream_shm.h"
+#include "ringbuf/scream_udp.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+struct seed {
+    uint8_t bytes[4096];
+    size_t size;
+};
+
+static void add(struct seed *seed, const void *bytes, size_t size)
+{
+    if (size > sizeof seed->bytes - seed->size)
+        size = sizeof seed->bytes - seed->size;
+    memcpy(seed->bytes + seed->size, bytes, size);
+    seed->size += size;
+}
+
+static void add_byte(struct seed *seed, unsigned value)
+{
+    uint8_t byte = (uint8_t)value;
+    add(seed, &byte, 1);
+}
+
+static int store(const struct seed *seed, const char *dir, const char *target, unsigned number)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s/seed-%u", dir, target, number) >= (int)sizeof path)
+        return -1;
+    FILE *file = fopen(path, "wb");
+    if (!file)
+        return -1;
+    size_t written = fwrite(seed->bytes, 1, seed->size, file);
+    return fclose(file) == 0 && written == seed->size ? 0 : -1;
+}
+
+static const struct {
+    uint8_t rate, bits, channels;
+    uint16_t mask;
+} formats[] = {
+    {1,    16, 2, 3     },
+    {0x81, 24, 6, 0x3f  },
+    {4,    32, 8, 0x63f },
+    {1,    16, 5, 0     },
+    {2,    24, 7, 0xffff}
+};
+#define FORMATS (sizeof formats / sizeof formats[0])
+
+/* Two senders, three packets each, with a pause. */
+static int packet_seed(const char *dir, unsigned i)
+{
+    struct seed seed = {.size = 0};
+    for (unsigned p = 0; p < 6; p++) {
+        const struct scream_udp_header h = {formats[i].rate, formats[i].bits, formats[i].channels, formats[i].mask};
+        uint8_t packet[SCREAM_UDP_HEADER_BYTES + 96];
+        scream_udp_build(packet, &h);
+        memset(packet + SCREAM_UDP_HEADER_BYTES, (int)p, 96);
+        add_byte(&seed, sizeof packet);
+        add_byte(&seed, 0);
+        add_byte(&seed, p == 3 ? 0x88 : p % 2);
+        add(&seed, packet, sizeof packet);
+    }
+    return store(&seed, dir, "packet", i);
+}
+
+/* A stream opens, plays, pauses, plays and closes. */
+static int shm_seed(const char *dir, unsigned i)
+{
+    struct seed seed = {.size = 0};
+    const unsigned frame = formats[i].bits / 8u * formats[i].channels;
+    const struct scream_shm_header h = {.magic = SCREAM_SHM_MAGIC,
+                                        .offset = i % 2 ? 48 : 24,
+                                        .max_chunks = (uint16_t)((65536 - 48) / (frame * 64)),
+                                        .chunk_size = frame * 64,
+                                        .sample_rate = formats[i].rate,
+                                        .sample_size = formats[i].bits,
+                                        .channels = formats[i].channels,
+                                        .channel_map = formats[i].mask};
+    uint8_t header[SCREAM_SHM_HEADER_BYTES];
+    scream_shm_encode(header, &h);
+    static const uint8_t before[] = {4, 200}, play[] = {3, 1, 4, 5, 3, 1, 4, 6, 3, 2, 4, 8}, pause[] = {4, 255};
+    static const uint8_t closed[SCREAM_SHM_HEADER_BYTES];
+    add(&seed, before, sizeof before);
+    add_byte(&seed, 1);
+    add(&seed, header, sizeof header);
+    add(&seed, play, sizeof play);
+    add(&seed, play, sizeof play);
+    add(&seed, pause, sizeof pause);
+    add(&seed, play, sizeof play);
+    add_byte(&seed, 1);
+    add(&seed, closed, sizeof closed);
+    add(&seed, pause, sizeof pause);
+    return store(&seed, dir, "shm", i);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    for (unsigned i = 0; i < FORMATS; i++)
+        if (packet_seed(argv[1], i) < 0 || shm_seed(argv[1], i) < 0) {
+            perror(argv[1]);
+            return 1;
+        }
+    return 0;
+}
