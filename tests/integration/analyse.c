@@ -145,7 +145,7 @@ static void print_number(const char *name, double value, const char *after)
         printf("\"%s\":null%s", name, after);
 }
 
-static void print_times(const struct track *track)
+static void print_times(const struct track *track, uint32_t rate, uint32_t quantum)
 {
     int64_t from = 0, to = 0, tone_from = 0, tone_to = 0;
     for (size_t i = 0; i < track->window_count; i++) {
@@ -161,6 +161,7 @@ static void print_times(const struct track *track)
     }
     printf("\"from_ns\":%" PRId64 ",\"to_ns\":%" PRId64 ",\"tone_from_ns\":%" PRId64 ",\"tone_to_ns\":%" PRId64 ",",
            from, to, tone_from, tone_to);
+    printf("\"graph_rate\":%u,\"quantum\":%u,", rate, quantum);
     print_number("level", track->level, ",");
     print_number("drift_ppm", track_drift_ppm(track, from, to), ",");
     print_number("drift_last_half_ppm", track_drift_ppm(track, from + (to - from) / 2, to), ",\n");
@@ -278,8 +279,10 @@ static int analyse(const struct analysis *analysis, const struct capture *captur
             result = latency_measure(&latencies, &track, &deliveries, &stalls, analysis->expected_ns);
     }
     if (result == 0) {
+        const struct capture_record *last =
+            capture->cycle_count ? &capture->cycles[capture->cycle_count - 1].record : NULL;
         putchar('{');
-        print_times(&track);
+        print_times(&track, last ? last->rate : 0, last ? last->quantum : 0);
         print_events(analysis, &track, &stalls);
         if (analysis->log_path)
             result = print_latencies(&latencies);
