@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""The graph at 44.1, 48 and 96 kHz, and switched while a 48 kHz and a 44.1 kHz guest play: clean at each rate, and after
+each switch sound again within a second, at the latency it had."""
+
+import time
+
+import harness
+
+LATENCY_MS = 250
+GUESTS = (48000, 44100)
+RATES = (44100, 48000, 96000, 44100)
+SETTLED_NS = 1000000000
+STAGE_S = 4
+
+
+def test():
+    with harness.Session() as session:
+        session.start_server(rate=RATES[0])
+        logs = []
+        for rate in GUESTS:
+            sink = session.sink(f"sink{rate}")
+            session.earshot("-m", session.ring(sink), "-o", "pipewire", "-d", sink, "-t", LATENCY_MS,
+                            name=f"earshot{rate}")
+            _, log = session.guest("--shm", session.ring(sink), "--rate", rate, name=f"guest{rate}")
+            logs.append(log)
+        time.sleep(1.5)
+        for stage, graph in enumerate(RATES):
+            switched_ns = harness.now_ns()
+            session.setting("clock.force-rate", graph)
+            captures = [session.capture(f"sink{rate}", name=f"capture{stage}-{rate}") for rate in GUESTS]
+            for capture in captures:
+                capture.wait_running()
+            time.sleep(STAGE_S)
+            for capture in captures:
+                capture.stop()
+            for rate, capture, log in zip(GUESTS, captures, logs):
+                result = capture.analyse(log, rate=rate, expect_ms=LATENCY_MS - 20, stall_ms=100, guest_late_ms=100,
+                                         from_ns=switched_ns + SETTLED_NS)
+                what = f"{rate} Hz guest on a graph at {graph}"
+                harness.expect_clean(result, STAGE_S - 2, what)
+                harness.expect_latency(result, LATENCY_MS - 20, 5, what)
+                harness.check(result["graph_rate"] == graph, f"the graph runs at {result['graph_rate']}, not {graph}")
+
+
+harness.main(test)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Someone is stopped for 0.3 s: the sound heals, the damage is bounded and the latency is what it was.
+
+test_stopped.py receiver|server|guest shm|udp
+"""
+
+import sys
+import time
+
+import harness
+
+LATENCY_MS = 60
+STOP_S = 0.3
+HEALED_NS = 1500000000  # after it nothing of the stop may be heard
+
+
+def test():
+    who, transport = sys.argv[1], sys.argv[2]
+    with harness.Session() as session:
+        session.start_server(quantum=256)
+        session.sink()
+        if transport == "shm":
+            reads, writes, first_ms = ["-m", session.ring()], ["--shm", session.ring()], 20
+        else:
+            port = harness.free_port()
+            reads, writes, first_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
+        earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
+        guest, log = session.guest(*writes, "--ppm", 200)
+        capture = session.capture().wait_running()
+        time.sleep(4)
+        frozen = {"receiver": earshot, "server": session.server[0], "guest": guest}[who]
+        from_ns, to_ns = frozen.freeze(STOP_S)
+        time.sleep(5)
+        capture.stop()
+        harness.check(earshot.running(), "the receiver is gone")
+
+        expected = LATENCY_MS - first_ms
+        options = dict(ppm=200, expect_ms=expected, stall_ms=15, guest_late_ms=15)
+        before = capture.analyse(log, to_ns=from_ns - 50000000, **options)
+        during = capture.analyse(log, from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS, **options)
+        after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
+        print(f"around the stop: {harness.describe(during)}")
+        harness.expect_clean(before, 2.5, "before")
+        harness.expect_latency(before, expected, 4, "before")
+        # One hole as long as the stop, and a little more to come back; never a stutter.
+        silent_ms = during["silent_ms"]
+        harness.check(silent_ms < STOP_S * 1000 + 400, f"{silent_ms:.0f} ms of silence after a stop of {STOP_S} s")
+        harness.check(len(during["events"]) <= 6, f"{len(during['events'])} discontinuities from one stop")
+        harness.expect_clean(after, 2.5, "after")
+        harness.expect_latency(after, before["latency_all"]["median_ms"], 4, "after")
+
+
+harness.main(test)
