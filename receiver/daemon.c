@@ -23,8 +23,8 @@
 #define SECOND_NS    INT64_C(1000000000)
 #define FADE_NS      (200 * MS_NS)
 #define FADE_POLL_NS (5 * MS_NS)
-#define EVENTS_MAX   256 /* at a time */
-#define LINE_MIN_NS  SECOND_NS /* between two lines about one source ... */
+#define EVENTS_MAX   256              /* at a time */
+#define LINE_MIN_NS  SECOND_NS        /* between two lines about one source ... */
 #define LINE_MAX_NS  (60 * SECOND_NS) /* ... that keeps changing */
 
 /* A source as main sees it. */
@@ -277,9 +277,11 @@ static int64_t run_output(struct daemon *d, int64_t now_ns)
 
 static void hint(struct daemon *d)
 {
-    if (!d->hinted && d->output && !d->hooks && !d->log->journal)
-        log_line(d->log, LOG_LEVEL_INFO, "No sound? earshot status");
+    if (d->hinted || !d->watched[0].told_any)
+        return;
     d->hinted = true;
+    if (d->output && !d->hooks && !d->log->journal)
+        log_line(d->log, LOG_LEVEL_INFO, "No sound? earshot status");
 }
 
 /* Whatever happened, look at everything: there is little of it, and it happens seldom. */
@@ -436,7 +438,7 @@ static int open_source(struct daemon *d)
         r = source_shm_open(&source, options->shm_path);
         w->kind = SOURCE_SHM;
         text_copy(w->where, sizeof(w->where), options->shm_path);
-        snprintf(w->listening, sizeof(w->listening), "Listening to %s.", w->where);
+        snprintf(w->listening, sizeof(w->listening), "Listening to %s.", options->shm_path);
     } else {
         bool multicast = options->source == FROM_MULTICAST;
         struct source_udp_params params = {.port = options->port,
@@ -446,7 +448,9 @@ static int open_source(struct daemon *d)
                                            .from_count = options->from_count};
         r = source_udp_open(&source, &params);
         w->kind = SOURCE_UDP;
-        snprintf(w->where, sizeof(w->where), "%s:%u", multicast ? options->group : "unicast", options->port);
+        char where[64];
+        snprintf(where, sizeof(where), "%s:%u", multicast ? options->group : "unicast", options->port);
+        text_copy(w->where, sizeof(w->where), where);
         snprintf(w->listening, sizeof(w->listening), "Listening to %s%s on port %u%s%s.",
                  multicast ? "multicast " : "unicast", multicast ? options->group : "", options->port,
                  options->interface ? ", interface " : "", options->interface ? options->interface : "");
@@ -476,7 +480,8 @@ static int set_up(struct daemon *d)
 
     raw_init(&d->raw, STDOUT_FILENO);
     struct source_sink sink = {.write = write_raw, .arg = &d->raw};
-    r = source_thread_create(&d->sources, options->raw ? &sink : NULL);
+    struct source_thread_params thread_params = {.sink = options->raw ? &sink : NULL};
+    r = source_thread_create(&d->sources, &thread_params);
     if (r == 0)
         r = open_source(d);
     if (r == 0)
@@ -485,12 +490,12 @@ static int set_up(struct daemon *d)
         return r;
 
     if (!options->raw) {
-        struct output_params params = {
-            .backend = strcmp(options->backend, "auto") ? backend_find(options->backend) : NULL,
-            .auto_choices = backend_list(),
-            .server = options->server,
-            .target = options->target,
-            .log = d->log};
+        struct output_params params = {.backend =
+                                           strcmp(options->backend, "auto") ? backend_find(options->backend) : NULL,
+                                       .auto_choices = backend_list(),
+                                       .server = options->server,
+                                       .target = options->target,
+                                       .log = d->log};
         r = output_create(&d->output, &params);
         if (r == 0)
             r = sd_event_add_io(d->event, &d->output_io, output_fd(d->output), EPOLLIN, on_output_event, d);

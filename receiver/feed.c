@@ -28,9 +28,9 @@ struct prior {
 };
 
 static const struct prior priors[] = {
-    [SOURCE_SHM] = {3e-3, 17 * NS_PER_MS},
-    [SOURCE_UDP] = {3e-3, 16 * NS_PER_MS},
-    [SOURCE_PCAP] = {3e-3, 16 * NS_PER_MS},
+    [SOURCE_SHM] = {3e-3, 18 * NS_PER_MS},
+    [SOURCE_UDP] = {3e-3, 20 * NS_PER_MS},
+    [SOURCE_PCAP] = {3e-3, 20 * NS_PER_MS},
 };
 
 struct feed {

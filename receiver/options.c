@@ -127,8 +127,8 @@ static int set_from(void *target, const char *value)
     return 0;
 }
 
-static const char *const backend_names[] = {"auto", "pipewire", "pulse", "jack", "alsa", "sndio", "wav",
-                                            "raw",  "null",     NULL};
+static const char *const backend_names[] = {"auto",  "pipewire", "pulse", "jack", "alsa",
+                                            "sndio", "wav",      "raw",   "null", NULL};
 
 static int set_backend(void *target, const char *value)
 {
@@ -186,8 +186,8 @@ static int set_max_latency(void *target, const char *value)
 
 static int set_quality(void *target, const char *value)
 {
-    static const char *const names[] = {[RESAMPLER_FASTEST] = "fastest", [RESAMPLER_MEDIUM] = "medium",
-                                        [RESAMPLER_BEST] = "best"};
+    static const char *const names[] = {
+        [RESAMPLER_FASTEST] = "fastest", [RESAMPLER_MEDIUM] = "medium", [RESAMPLER_BEST] = "best"};
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (!strcmp(names[i], value)) {
             ((struct options *)target)->quality = (enum resampler_quality)i;
@@ -373,8 +373,8 @@ static bool called_as_scream(const char *path)
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
                   char error[OPTABLE_ERROR_MAX])
 {
-    static const char *const names[] = {[COMMAND_RUN] = "run", [COMMAND_STATUS] = "status",
-                                        [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo"};
+    static const char *const names[] = {
+        [COMMAND_RUN] = "run", [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo"};
     *options = (struct options){.port = SCREAM_UDP_PORT,
                                 .group = SCREAM_UDP_GROUP,
                                 .backend = "auto",

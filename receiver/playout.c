@@ -14,7 +14,7 @@
 #define COARSE_DLL_HZ    0.02
 #define COARSE_SIGMA_S   1e-3
 #define DEVICE_SIGMA_S   0.05e-3
-#define MARGIN_S         0.3e-3
+#define MARGIN_S         0.2e-3
 #define FLOOR_SPARE_S    1e-3
 #define ACQUIRE_S        9.5
 #define FADE_S           5e-3
@@ -39,8 +39,9 @@ struct device {
     struct clock_filter clock;
     bool known;
     uint32_t clock_id, rate;
-    int64_t cycle_ns, position;
-    uint32_t frames; /* of the last pull */
+    int64_t cycle_ns, position, delay_frames;
+    int64_t queued_frames; /* given in this cycle already: heard before what this pull gives */
+    uint32_t frames;       /* of the last pull */
     double quantum_max_s[2];
     double quantum_window_s; /* age of the current half window */
 };
@@ -142,6 +143,13 @@ static double frames_to_s(const struct playout *p, double frames)
 
 /* --- the device --- */
 
+/* A second time in one cycle: the device stands where it stood, what it gets now is heard after what it got then. */
+static bool asked_again(const struct device *device, const struct pull_time *time)
+{
+    return device->known && time->clock_id == device->clock_id && time->rate == device->rate &&
+           time->position_frames == device->position && time->delay_frames > device->delay_frames;
+}
+
 /* Device frames that passed between the last pull's end and this one without us: an xrun, a stopped client, a moved
  * sink. Told by the device's position where that goes on, else by time. What is less than half a period is noise. */
 static double missed_frames(const struct device *device, const struct pull_time *time)
@@ -149,6 +157,8 @@ static double missed_frames(const struct device *device, const struct pull_time 
     double by_time = (double)(time->cycle_ns - device->cycle_ns) / NS_PER_S * device->rate - device->frames;
     double by_position = (double)(time->position_frames - device->position) - device->frames;
     bool same = time->clock_id == device->clock_id && time->rate == device->rate;
+    if (asked_again(device, time))
+        return 0.0;
     double missed = same && fabs(by_position - by_time) < 0.05 * device->rate ? by_position : by_time;
     return fabs(missed) >= 0.5 * device->frames ? missed : 0.0;
 }
@@ -159,6 +169,13 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
     struct device *device = &p->device;
     double missed_s = 0.0;
     *elapsed_s = 0.0;
+    if (asked_again(device, time)) {
+        device->queued_frames = time->delay_frames - device->delay_frames;
+        device->frames += frames;
+        return 0.0;
+    }
+    device->queued_frames = 0;
+    device->delay_frames = time->delay_frames;
     if (!device->known || time->rate != device->rate) {
         double rate = device->known ? device->clock.rate : 1.0;
         if (device->known) {
@@ -218,7 +235,7 @@ static double target_goal(struct playout *p, const struct pull_time *time)
     double guest_s = frames_to_s(p, p->view.chunk_frames);
     double quantum_s = fmax(p->device.quantum_max_s[0], p->device.quantum_max_s[1]);
     double resampler_s = frames_to_s(p, resampler_lookahead(p->params.quality, p->step));
-    double device_s = (double)time->delay_frames / time->rate;
+    double device_s = (double)p->device.delay_frames / time->rate;
     double hold_s = p->view.hold_ns / NS_PER_S;
     double auto_s = hold_s + quantum_s + resampler_s + MARGIN_S;
     double floor_s = guest_s + quantum_s + resampler_s + FLOOR_SPARE_S;
@@ -344,16 +361,16 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
         p->target.fill_s = fmax(p->target.fill_s + grown_s, goal_s);
     p->acquire_s -= elapsed_s;
     double slope = 0.0;
-    if (p->loop.gear == 0) { /* the line still moves: follow its rate only */
+    double fill_s = frames_to_s(p, line - position(p));
+    p->measuring = p->loop.gear == 0;
+    if (p->measuring) { /* the line still moves: follow its rate only */
         p->target.fill_s = goal_s;
-        p->measuring = true;
-    } else if (p->measuring) { /* now it stands: go from where we are to where we ought to be */
-        p->target.fill_s = frames_to_s(p, line - position(p));
-        p->measuring = false;
     } else {
+        if (p->acquire_s > 0.0) /* from where we are to where we ought to be, without the loop's lag */
+            p->target.fill_s = fill_s;
         slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
     }
-    double error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
+    double error_s = fill_s - p->target.fill_s;
 
     if (p->epoch != p->view.epoch) {
         p->epoch = p->view.epoch;
@@ -479,7 +496,8 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     double line = 0.0;
     uint32_t silence = frames;
     if (p->view.time_ns != 0) {
-        int64_t cycle_ns = p->device.clock.origin_ns + llround(p->device.clock.x_ns);
+        double queued_ns = (double)p->device.queued_frames * p->device.clock.nominal_ns;
+        int64_t cycle_ns = p->device.clock.origin_ns + llround(p->device.clock.x_ns + queued_ns);
         line = p->view.frame + (double)(cycle_ns - p->view.time_ns) / p->view.period_ns;
         double goal_s = target_goal(p, time);
         if (p->phase == PLAYING && missed_s > BREAK_MAX_S)

@@ -21,11 +21,11 @@ static const struct gear gears[RATE_GEARS] = {
 #define ERROR_TIME_S     0.5
 #define RATIO_LIMIT      0.01
 #define FEED_HZ          1.0
-#define INTEGRAL_LIMIT   500e-6
+#define INTEGRAL_LIMIT   200e-6
 #define TARGET_RISE      300e-6
 #define TARGET_FALL      100e-6
 #define ACQUIRE_SLOPE    3000e-6
-#define ACQUIRE_TIME_S   0.5
+#define ACQUIRE_TIME_S   0.7
 #define TARGET_TIME_S    10.0 /* half a millisecond at 50 ppm: 0.09 cents */
 
 static double clamp(double value, double limit)
@@ -76,7 +76,7 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     loop->z1 += w0 * (2.0 * w * error_s - loop->z1);
     loop->z2 += w0 * (loop->z1 - loop->z2);
     double phase = clamp(loop->z2, gear->phase_max);
-    if (phase == loop->z2) /* no wind-up while the phase is clamped */
+    if (loop->gear == RATE_GEARS - 1 && phase == loop->z2) /* it shall not learn from transients */
         loop->integral = clamp(loop->integral + w * w * error_s * dt_s / 4.0, INTEGRAL_LIMIT);
 
     double wanted = phase + loop->integral - target_slope;

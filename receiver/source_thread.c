@@ -17,9 +17,9 @@
 #define MS_NS      INT64_C(1000000)
 #define SECOND_NS  INT64_C(1000000000)
 #define GONE_NS    (600 * SECOND_NS)
-#define RETRY_NS   (50 * MS_NS) /* the queue was full */
+#define RETRY_NS   (50 * MS_NS)  /* the queue was full */
 #define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
-#define BUSY_NS    (10 * MS_NS) /* without sleep; then one is due, for the kernel's real-time limit and for others */
+#define BUSY_NS    (10 * MS_NS)  /* without sleep; then one is due, for the kernel's real-time limit and for others */
 #define NAP_NS     (MS_NS / 10)
 #define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
 #define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
@@ -49,6 +49,7 @@ struct source_thread {
     unsigned input_count;
     struct source_sink sink;
     bool has_sink;
+    int64_t gone_ns;
 
     /* [src] */
     struct slot slots[SOURCE_THREAD_FEEDS_MAX];
@@ -266,7 +267,7 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
         /* Shared memory is one guest, configured: it stays as long as the source does. */
         if (!slot->idle || t->inputs[slot->source].source->kind == SOURCE_SHM)
             continue;
-        int64_t gone_ns = slot->heard_ns + GONE_NS;
+        int64_t gone_ns = slot->heard_ns + t->gone_ns;
         if (now_ns >= gone_ns && has_room(t)) {
             event.type = SOURCE_EVENT_FEED_GONE;
             *slot = (struct slot){0};
@@ -282,7 +283,9 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
 /* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
 static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
 {
-    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {{.fd = t->wake_fd, .events = POLLIN}};
+    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {
+        {.fd = t->wake_fd, .events = POLLIN}
+    };
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];
@@ -343,14 +346,15 @@ static void *source_thread_main(void *arg)
     return NULL;
 }
 
-int source_thread_create(struct source_thread **thread, const struct source_sink *sink)
+int source_thread_create(struct source_thread **thread, const struct source_thread_params *params)
 {
     int r = -ENOMEM;
     struct source_thread *t = calloc(1, sizeof(*t));
     if (!t)
         return r;
-    if (sink) {
-        t->sink = *sink;
+    t->gone_ns = params->gone_ns ? params->gone_ns : GONE_NS;
+    if (params->sink) {
+        t->sink = *params->sink;
         t->has_sink = t->sink_open = true;
     }
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -18,12 +18,12 @@
 #define SOURCE_THREAD_FEEDS_MAX   64
 
 enum source_event_type {
-    SOURCE_EVENT_STATUS,    /* `status` of `source` changed; comes once at the start for every source */
-    SOURCE_EVENT_FEED_NEW,  /* `feed` belongs to main now, and replaces the sender's feed before it, which [src] has
+    SOURCE_EVENT_STATUS,      /* `status` of `source` changed; comes once at the start for every source */
+    SOURCE_EVENT_FEED_NEW,    /* `feed` belongs to main now, and replaces the sender's feed before it, which [src] has
                                let go of */
-    SOURCE_EVENT_FEED_IDLE, /* nothing arrived until feed_idle_at_ns() */
+    SOURCE_EVENT_FEED_IDLE,   /* nothing arrived until feed_idle_at_ns() */
     SOURCE_EVENT_FEED_ACTIVE, /* it goes on */
-    SOURCE_EVENT_FEED_GONE,   /* silent for ten minutes: [src] has let go of `feed` */
+    SOURCE_EVENT_FEED_GONE,   /* silent for gone_ns: [src] has let go of `feed` */
     SOURCE_EVENT_FULL,        /* a sender is ignored: there are SOURCE_THREAD_FEEDS_MAX already. Once. */
     SOURCE_EVENT_SINK_CLOSED, /* the sink returned `error`; no block follows */
 };
@@ -44,10 +44,15 @@ struct source_sink {
     void *arg;
 };
 
+struct source_thread_params {
+    const struct source_sink *sink; /* copied; or NULL: feeds */
+    int64_t gone_ns;                /* a sender silent for so long has gone; 0: ten minutes */
+};
+
 struct source_thread;
 
-/* [main] A sink is optional. -ENOMEM, -errno of eventfd. */
-int source_thread_create(struct source_thread **thread, const struct source_sink *sink);
+/* [main] -ENOMEM, -errno of eventfd. */
+int source_thread_create(struct source_thread **thread, const struct source_thread_params *params);
 
 /* [main] Before start. Takes ownership, also where it fails (-ENOSPC). Returns the source's number. */
 int source_thread_add(struct source_thread *thread, struct source *source);

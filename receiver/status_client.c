@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/status.h"
-
 #include "receiver/text.h"
 
 #include <errno.h>
@@ -108,8 +107,12 @@ static const struct {
     const char *title;
     bool right;
 } columns[COLUMNS] = {
-    [NAME] = {"NAME", false},      [STATE] = {"STATE", false}, [FORMAT] = {"FORMAT", false},
-    [LATENCY] = {"LATENCY", true}, [DRIFT] = {"DRIFT", true},  [DROPOUTS] = {"DROP-OUTS", true},
+    [NAME] = {"NAME",      false},
+      [STATE] = {"STATE",     false},
+      [FORMAT] = {"FORMAT",    false},
+    [LATENCY] = {"LATENCY",   true },
+      [DRIFT] = {"DRIFT",     true },
+      [DROPOUTS] = {"DROP-OUTS", true },
 };
 
 static void fill_row(char row[COLUMNS][CELL_MAX], struct json_object *stream)

@@ -27,7 +27,7 @@ struct stream {
     struct feed *feed, *next_feed; /* next_feed: waits for the fade of `feed` */
     int64_t chunk_ns, next_chunk_ns;
     int64_t fade_until_ns;
-    struct playout *playout; /* changed only while the backend's stream is stopped: [rt] reads it */
+    struct playout *playout;     /* changed only while the backend's stream is stopped: [rt] reads it */
     struct playout_stats before; /* counters of the playouts before this one */
 
     struct backend_stream *handle;
@@ -194,8 +194,7 @@ static int open_stream(struct stream *stream)
         .pull = stream_pull,
         .arg = stream,
     };
-    int r = output_backend(stream->output)
-                ->open(output_context(stream->output), &params, &stream->handle);
+    int r = output_backend(stream->output)->open(output_context(stream->output), &params, &stream->handle);
     if (r < 0) {
         stream->handle = NULL;
         return r;
@@ -265,20 +264,23 @@ static void report(struct stream *stream, const struct playout_stats *stats)
     uint64_t underruns = stats->underruns - stream->reported.underruns;
     uint64_t resyncs = stats->resyncs - stream->reported.resyncs;
     if (underruns)
-        log_line(stream->log, LOG_LEVEL_WARNING, "%s: %" PRIu64 " drop-out%s, the guest's sound came too late. Latency now %.0f ms.",
-                 stream->label, underruns, underruns == 1 ? "" : "s", ms(stats->total_ns));
+        log_line(stream->log, LOG_LEVEL_WARNING,
+                 "%s: %" PRIu64 " drop-out%s, the guest's sound came too late. Latency now %.0f ms.", stream->label,
+                 underruns, underruns == 1 ? "" : "s", ms(stats->total_ns));
     if (resyncs)
         log_line(stream->log, LOG_LEVEL_INFO, "%s: jumped %" PRIu64 " time%s to keep its latency of %.0f ms.",
                  stream->label, resyncs, resyncs == 1 ? "" : "s", ms(stats->total_ns));
     if (stats->latency_infeasible && !stream->infeasible_told) {
         int64_t floor_ns = stats->guest_ns + stats->quantum_ns + stats->resampler_ns + stats->device_ns + MS_NS;
-        log_line(stream->log, LOG_LEVEL_WARNING, "%s: -t %.0f ms cannot be had, the least here is %.0f: plays as -t auto.",
-                 stream->label, ms(wanted_latency_ns(stream)), ms(floor_ns));
+        log_line(stream->log, LOG_LEVEL_WARNING,
+                 "%s: -t %.0f ms cannot be had, the least here is %.0f: plays as -t auto.", stream->label,
+                 ms(wanted_latency_ns(stream)), ms(floor_ns));
         stream->infeasible_told = true;
     }
     if (stats->jitter_exceeds && !stream->jitter_told) {
-        log_line(stream->log, LOG_LEVEL_WARNING, "%s: the guest is later at times than -t %.0f ms allows: expect drop-outs.",
-                 stream->label, ms(wanted_latency_ns(stream)));
+        log_line(stream->log, LOG_LEVEL_WARNING,
+                 "%s: the guest is later at times than -t %.0f ms allows: expect drop-outs.", stream->label,
+                 ms(wanted_latency_ns(stream)));
         stream->jitter_told = true;
     }
     stream->reported = *stats;

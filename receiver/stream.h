@@ -51,8 +51,8 @@ struct stream_status {
     char address[STREAM_ADDRESS_MAX];
     enum stream_state state;
     enum source_kind kind;
-    struct pcm_format format; /* rate 0: none yet */
-    const char *backend;      /* "" while none is chosen */
+    struct pcm_format format;   /* rate 0: none yet */
+    const char *backend;        /* "" while none is chosen */
     struct playout_stats stats; /* counters since the stream exists */
 };
 

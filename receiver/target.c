@@ -9,7 +9,8 @@
 #define STALL_AGAIN_NS 60000000000
 #define MARGIN_NS      (0.5 * NS_PER_MS)
 #define USED_UP_NS     (0.1 * NS_PER_MS) /* so little margin left: raise */
-#define LOWER_STEP_NS  (0.8 * NS_PER_MS)
+#define LOWER_STEP_NS  (1.1 * NS_PER_MS)
+#define AHEAD          0.5
 #define OUTLIER        2.0
 
 /* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
@@ -18,7 +19,7 @@ static const struct lesson {
     double margin_ns;
 } lessons[TARGET_LESSONS] = {
     {3000000000,  1.0 * NS_PER_MS},
-    {20000000000, 0.7 * NS_PER_MS}
+    {20000000000, 0.6 * NS_PER_MS}
 };
 
 void target_init(struct target_hold *target, double initial_ns)
@@ -37,8 +38,8 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
         target->stall_at_ns = now_ns;
     }
     target->window_max_ns[0] = fmax(target->window_max_ns[0], lateness_ns);
-    if (lateness_ns > target->hold_ns - USED_UP_NS)
-        target->hold_ns = lateness_ns + MARGIN_NS;
+    if (lateness_ns > target->hold_ns - USED_UP_NS) /* what grows is met half-way ahead */
+        target->hold_ns = lateness_ns + MARGIN_NS + AHEAD * fmax(lateness_ns - target->hold_ns, 0.0);
 }
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)

@@ -6,7 +6,7 @@
  *
  * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
  * spent clearly below The initial guess gives way
- * to what was seen after 3 and after 20 s. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
+ * to what was seen after 3, 20 and 60 s. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
  * second one follows within a minute.
  */
 #ifndef EARSHOT_TARGET_H
@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#define TARGET_LESSONS 2
+#define TARGET_LESSONS 3
 
 struct target_hold {
     double hold_ns;

@@ -169,13 +169,14 @@ static void deliver(struct sim *s)
     s->delivery_s = INFINITY;
 }
 
-static void pull(struct sim *s, double cycle_s)
+static void pull(struct sim *s, double cycle_s, uint32_t queued)
 {
     double noise_s = s->scenario->device_noise_s * (2.0 * uniform(s) - 1.0);
     struct pull_time time = {
         .cycle_ns = to_ns(cycle_s + noise_s),
         .position_frames = s->position,
         .rate = s->rate,
+        .delay_frames = queued,
         .clock_id = s->clock_id,
         .flags = s->scenario->device_coarse ? PULL_COARSE : 0,
     };
@@ -185,8 +186,8 @@ static void pull(struct sim *s, double cycle_s)
     playout_get_trace(s->playout, &trace);
     playout_get_stats(s->playout, &stats);
     struct measure_pull m = {
-        .t_s = cycle_s,
-        .produced = guest_frames(s, cycle_s) - (double)s->lost,
+        .t_s = cycle_s + (double)queued / s->rate,
+        .produced = guest_frames(s, cycle_s + (double)queued / s->rate) - (double)s->lost,
         .ratio = s->scenario->guest_rate * (1.0 + s->guest_ppm * 1e-6) / (s->rate * (1.0 + s->device_ppm * 1e-6)),
         .quantum_s = (double)s->quantum / s->rate,
         .frames = s->quantum,
@@ -203,10 +204,12 @@ static void device_cycle(struct sim *s)
 {
     double t_s = s->cycle_s;
     if (t_s >= s->stopped_until_s) {
-        pull(s, t_s);
+        pull(s, t_s, 0);
         if (s->doubled) {
             s->doubled = false;
-            pull(s, t_s);
+            pull(s, t_s, s->quantum);
+            s->position += s->quantum;
+            s->cycle_s += s->quantum / (s->rate * (1.0 + s->device_ppm * 1e-6));
         }
     }
     s->position += s->quantum;

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/options.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ARGS_MAX 16
+
+struct parsed {
+    struct options options;
+    enum options_command command;
+    int rest, result;
+    char error[OPTABLE_ERROR_MAX];
+    char line[256];
+    char *argv[ARGS_MAX];
+};
+
+/* Splits at spaces; the strings stay in p->line. */
+static void parse(struct parsed *p, const char *line)
+{
+    int argc = 0;
+    memset(p, 0, sizeof(*p));
+    snprintf(p->line, sizeof(p->line), "%s", line);
+    for (char *word = strtok(p->line, " "); word && argc < ARGS_MAX - 1; word = strtok(NULL, " "))
+        p->argv[argc++] = word;
+    p->result = options_parse(&p->options, &p->command, argc, p->argv, &p->rest, p->error);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.command, COMMAND_RUN);
+    assert_int_equal(p.options.source, FROM_MULTICAST);
+    assert_int_equal(p.options.port, 4010);
+    assert_string_equal(p.options.group, "239.255.77.77");
+    assert_null(p.options.interface);
+    assert_string_equal(p.options.backend, "auto");
+    assert_int_equal(p.options.latency_ns, 0);
+    assert_int_equal(p.options.max_latency_ns, 200000000);
+    assert_int_equal(p.options.quality, RESAMPLER_MEDIUM);
+    assert_null(p.options.name);
+    assert_false(p.options.latency_above_chunk);
+}
+
+static void test_good_lines(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot -uvp4011");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.options.source, FROM_UNICAST);
+    assert_true(p.options.verbose);
+    assert_int_equal(p.options.port, 4011);
+
+    parse(&p, "earshot run -o null --shm=/dev/shm/a -n Desk -q best -c");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.options.source, FROM_SHM);
+    assert_string_equal(p.options.shm_path, "/dev/shm/a");
+    assert_string_equal(p.options.name, "Desk");
+    assert_int_equal(p.options.quality, RESAMPLER_BEST);
+    assert_true(p.options.no_connect);
+
+    parse(&p, "earshot -g 239.1.2.3 -i virbr0 --from 10.0.0.1,10.0.0.2");
+    assert_int_equal(p.result, 0);
+    assert_string_equal(p.options.group, "239.1.2.3");
+    assert_string_equal(p.options.interface, "virbr0");
+    assert_int_equal(p.options.from_count, 2);
+    assert_int_equal(p.options.from[1], inet_addr("10.0.0.2"));
+
+    parse(&p, "earshot -s sink1");
+    assert_string_equal(p.options.target, "sink1");
+    parse(&p, "earshot -o raw");
+    assert_int_equal(p.result, 0);
+    assert_true(p.options.raw);
+}
+
+static void test_last_source_wins(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot -u -m /dev/shm/a");
+    assert_int_equal(p.options.source, FROM_SHM);
+    parse(&p, "earshot -m /dev/shm/a -u");
+    assert_int_equal(p.options.source, FROM_UNICAST);
+    parse(&p, "earshot -P -i eth0 -u");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.options.source, FROM_UNICAST);
+    parse(&p, "earshot -u -i eth0 -P");
+    assert_int_equal(p.result, -EINVAL);
+}
+
+static void test_latency(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot -t 32");
+    assert_int_equal(p.options.latency_ns, 32000000);
+    parse(&p, "earshot -t 32 -t auto");
+    assert_int_equal(p.options.latency_ns, 0);
+    parse(&p, "earshot -t 0");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.options.latency_ns, 0);
+    parse(&p, "earshot -t 5.5");
+    assert_int_equal(p.options.latency_ns, 5500000);
+
+    /* No pair of -t and -l is an error. */
+    parse(&p, "earshot -t 300 -l 20");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.options.max_latency_ns, 20000000);
+
+    parse(&p, "/usr/local/bin/scream -t 20");
+    assert_true(p.options.latency_above_chunk);
+    parse(&p, "/usr/local/bin/earshot -t 20");
+    assert_false(p.options.latency_above_chunk);
+}
+
+static void test_bad_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *says;
+    } bad[] = {
+        {"earshot -p 0", "1 to 65535"},
+        {"earshot -p 65536", "1 to 65535"},
+        {"earshot -p +1", "1 to 65535"},
+        {"earshot -p 0x10", "1 to 65535"},
+        {"earshot -p 4010x", "1 to 65535"},
+        {"earshot -g 10.0.0.1", "multicast"},
+        {"earshot -g 239.1.2", "multicast"},
+        {"earshot -i a-name-beyond-15-chars", "15 characters"},
+        {"earshot -i ../x", "interface"},
+        {"earshot --from 10.0.0.1,", "IPv4"},
+        {"earshot --from 10.0.0.1,,10.0.0.2", "IPv4"},
+        {"earshot --from host", "IPv4"},
+        {"earshot -t -1", "0 to 10000"},
+        {"earshot -t 10001", "0 to 10000"},
+        {"earshot -t nan", "0 to 10000"},
+        {"earshot -t 1e3", "0 to 10000"},
+        {"earshot -t .", "0 to 10000"},
+        {"earshot -l many", "0 (no cap) to 10000"},
+        {"earshot -q good", "fastest, medium or best"},
+        {"earshot -o oss", "auto, pipewire"},
+        {"earshot --shm=", "a path"},
+        {"earshot -n", "-n"},
+        {"earshot --nonsense", "--nonsense"},
+        {"earshot -o wav", "needs -d FILE"},
+        {"earshot -o pulse", "not in this build"},
+        {"earshot -o jack", "null"},
+        {"earshot -P", "no packet capture"},
+        {"earshot --connect x", "no JACK"},
+        {"earshot --config x", "no configuration files"},
+        {"earshot nonsense", "nonsense"},
+        {"earshot demo -m x", "-m"},
+        {"earshot demo --seconds 0", "1 to 3600"},
+        {"earshot demo word", "word"},
+        {"earshot status a b", "b: one word too many"},
+        {"earshot status -o null", "-o"},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        struct parsed p;
+        parse(&p, bad[i].line);
+        if (p.result != -EINVAL || !strstr(p.error, bad[i].says) || strchr(p.error, '\n'))
+            fail_msg("%s: %d \"%s\", wanted \"%s\"", bad[i].line, p.result, p.error, bad[i].says);
+    }
+}
+
+static void test_commands(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot status --json Desk --watch");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.command, COMMAND_STATUS);
+    assert_string_equal(p.options.status_name, "Desk");
+    assert_true(p.options.json && p.options.watch);
+    parse(&p, "earshot status -- --json");
+    assert_string_equal(p.options.status_name, "--json");
+    assert_false(p.options.json);
+
+    parse(&p, "earshot guest --shm x --anything");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.command, COMMAND_GUEST);
+    assert_int_equal(p.rest, 1);
+
+    parse(&p, "earshot demo --seconds 3 -o null");
+    assert_int_equal(p.command, COMMAND_DEMO);
+    assert_int_equal(p.options.seconds, 3);
+
+    /* Asking for help is never wrong, whatever else was asked for. */
+    parse(&p, "earshot -o pulse --help");
+    assert_int_equal(p.result, 0);
+    assert_true(p.options.help);
+    parse(&p, "earshot -V");
+    assert_true(p.options.version);
+}
+
+static void test_help_lists_its_own(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    options_help(COMMAND_STATUS, out);
+    fclose(out);
+    assert_non_null(strstr(text, "--watch"));
+    assert_null(strstr(text, "--shm"));
+    free(text);
+
+    out = open_memstream(&text, &size);
+    assert_non_null(out);
+    options_help(COMMAND_RUN, out);
+    fclose(out);
+    assert_non_null(strstr(text, "-m, --shm PATH"));
+    assert_null(strstr(text, "--watch  "));
+    assert_null(strstr(text, "doctor"));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_good_lines),
+        cmocka_unit_test(test_last_source_wins),   cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_bad_values),         cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_help_lists_its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
