@@ -266,10 +266,10 @@ class Session:
                       if entry.get("type") == "PipeWire:Interface:Node" and
                       entry["info"].get("props", {}).get("media.class") == "Stream/Output/Audio")
 
-    def sink(self, name="testsink", positions="FL FR"):
+    def sink(self, name="testsink", positions="FL FR", properties=""):
         self.run("pw-cli", "create-node", "adapter",
                  f"{{ factory.name=support.null-audio-sink node.name={name} media.class=Audio/Sink "
-                 f"object.linger=true audio.position=[{positions}] monitor.channel-volumes=true }}")
+                 f"object.linger=true audio.position=[{positions}] monitor.channel-volumes=true {properties} }}")
         self.sinks[name] = wait_for(f"the sink {name}", lambda: self.node(name))["id"]
         return name
 
