@@ -22,6 +22,9 @@ import time
 SKIPPED = 77
 TONE_HZ = 2  # half a second a turn: every latency that occurs is told apart
 LOG_TAIL = 25  # lines of each log shown after a failure
+# The null sink drives its graph: what streams play into a cycle is in the monitor at the start of the next. Latencies
+# are told as captured, so that this quantum is in them.
+MONITOR_QUANTA = 1
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
 _libc = ctypes.CDLL(None)
@@ -263,10 +266,10 @@ class Session:
                       if entry.get("type") == "PipeWire:Interface:Node" and
                       entry["info"].get("props", {}).get("media.class") == "Stream/Output/Audio")
 
-    def sink(self, name="testsink", positions="FL FR"):
+    def sink(self, name="testsink", positions="FL FR", properties=""):
         self.run("pw-cli", "create-node", "adapter",
                  f"{{ factory.name=support.null-audio-sink node.name={name} media.class=Audio/Sink "
-                 f"object.linger=true audio.position=[{positions}] monitor.channel-volumes=true }}")
+                 f"object.linger=true audio.position=[{positions}] monitor.channel-volumes=true {properties} }}")
         self.sinks[name] = wait_for(f"the sink {name}", lambda: self.node(name))["id"]
         return name
 
@@ -298,6 +301,12 @@ class Session:
         if name is None:
             return streams
         return next((stream for stream in streams if stream["name"] == name), None)
+
+
+def monitor_ms(total_ms, unit_ms, quantum, rate=48000):
+    """When a delivery's first frame is captured after its publication, where --latency is kept: the first frame of a
+    chunk is as old as the chunk is long when it is published."""
+    return total_ms - unit_ms + MONITOR_QUANTA * quantum * 1000 / rate
 
 
 def free_port():

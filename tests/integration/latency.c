@@ -10,6 +10,7 @@
 
 #define NEIGHBOURS      250       /* deliveries on each side among which the earliest is in time */
 #define STALL_BEFORE_NS 5000000   /* what a stall excuses: a little before it ... */
+#define LATE_LEAST_S    0.05      /* a delivery so much later than due is a pause */
 #define STALL_AFTER_NS  100000000 /* ... and what follows from it */
 
 static int grow(void **array, size_t *capacity, size_t count, size_t item)
@@ -160,8 +161,8 @@ static double frame_published(const struct deliveries *deliveries, double rate, 
         return NAN;
     const struct delivery *delivery = &deliveries->items[low - 1];
     double since_s = (double)(at_ns - delivery->published_ns) / 1e9;
-    if (since_s > 1)
-        return NAN;
+    if (since_s > (double)delivery->frames / rate + LATE_LEAST_S)
+        return NAN; /* in a pause, or the log ends here */
     /* Measured is a delivery's first frame: at its publication that one counts as due. */
     return (double)delivery->first + fmin(since_s * rate, (double)delivery->frames);
 }
@@ -170,13 +171,14 @@ static double frame_published(const struct deliveries *deliveries, double rate, 
 static bool place_segment(struct track *track, const struct deliveries *deliveries, size_t begin, size_t end,
                           int64_t expected_ns)
 {
-    double period = track->params.source_rate / track->params.hz;
-    /* Not a segment's very first window: what is heard there may be older than what is due. */
-    const struct track_window *middle = &track->windows[begin + (end - begin) / 2];
-    double due = frame_published(deliveries, track->params.source_rate, middle->time_ns - expected_ns);
+    double period = track->params.source_rate / track->params.hz, due = NAN;
+    /* From its end: what is heard at its start may be older than what is due. */
+    size_t at = end;
+    while (isnan(due) && at-- > begin)
+        due = frame_published(deliveries, track->params.source_rate, track->windows[at].time_ns - expected_ns);
     if (isnan(due))
         return false;
-    double shift = period * nearbyint((due - middle->position) / period);
+    double shift = period * nearbyint((due - track->windows[at].position) / period);
     for (size_t i = begin; i < end; i++)
         track->windows[i].position += shift;
     return true;

@@ -20,10 +20,10 @@ def test():
         session.start_server(quantum=256)
         session.sink()
         if transport == "shm":
-            reads, writes, first_ms = ["-m", session.ring()], ["--shm", session.ring()], 20
+            reads, writes, unit_ms = ["-m", session.ring()], ["--shm", session.ring()], 20
         else:
             port = harness.free_port()
-            reads, writes, first_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
+            reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
         earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
         guest, log = session.guest(*writes, "--ppm", 200)
         capture = session.capture().wait_running()
@@ -32,9 +32,10 @@ def test():
         from_ns, to_ns = frozen.freeze(STOP_S)
         time.sleep(5)
         capture.stop()
+        guest.end()
         harness.check(earshot.running(), "the receiver is gone")
 
-        expected = LATENCY_MS - first_ms
+        expected = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
         options = dict(ppm=200, expect_ms=expected, stall_ms=15, guest_late_ms=15)
         before = capture.analyse(log, to_ns=from_ns - 50000000, **options)
         during = capture.analyse(log, from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS, **options)

@@ -34,8 +34,8 @@ def test():
             print(f"{title}: {[(channel['multiple'], round(channel['level'], 3)) for channel in found]}", flush=True)
             harness.check(tuple(channel["multiple"] for channel in found) == expected, f"{title}: channels misplaced")
             for channel in found:
-                harness.check(abs(channel["level"] - 10 ** (-1 / 20)) < 0.1, f"{title}: level {channel['level']:.3f}")
-                harness.check(channel["next_level"] < 0.02, f"{title}: {channel['next_level']:.3f} of another channel")
+                harness.check(abs(channel["level"] - 10 ** (-1 / 20)) < 0.02, f"{title}: level {channel['level']:.3f}")
+                harness.check(channel["next_level"] < 0.005, f"{title}: {channel['next_level']:.3f} of another channel")
 
 
 harness.main(test)

@@ -23,21 +23,23 @@ def test():
             sink = session.sink(f"sink{i}")
             capture = session.capture(sink).wait_running()
             if transport == "shm":
-                reads, writes, first_ms = ["-m", session.ring(sink)], ["--shm", session.ring(sink)], 20
+                reads, writes, unit_ms = ["-m", session.ring(sink)], ["--shm", session.ring(sink)], 20
             else:
                 port = harness.free_port()
-                reads, writes, first_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
+                reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
             session.earshot(*reads, "-o", "pipewire", "-d", sink, "-t", LATENCY_MS, name=f"earshot{i}")
-            _, log = session.guest(*writes, "--ppm", ppm, "--jitter", 2, name=f"guest{i}")
-            lanes.append((ppm, capture, log, LATENCY_MS - first_ms))
+            guest, log = session.guest(*writes, "--ppm", ppm, "--jitter", 2, name=f"guest{i}")
+            lanes.append((ppm, capture, guest, log))
         time.sleep(SECONDS)
         for _, capture, _, _ in lanes:
             capture.stop()
-        for ppm, capture, log, expected_ms in lanes:
+        expected_ms = harness.monitor_ms(LATENCY_MS, unit_ms, quantum)
+        for ppm, capture, guest, log in lanes:
+            guest.end()
             result = capture.analyse(log, ppm=ppm, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
             what = f"{transport} at quantum {quantum}, {ppm:+d} ppm"
             harness.expect_clean(result, SECONDS - 3, what)
-            harness.expect_latency(result, expected_ms, 5, what)
+            harness.expect_latency(result, expected_ms, 4, what)
 
 
 harness.main(test)

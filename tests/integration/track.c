@@ -16,6 +16,7 @@
 #define NEAR_WINDOWS    4    /* steps so close are one */
 #define SLOPE_WINDOWS   40   /* over which the drift before a step is taken */
 #define DRIFT_LEAST_S   1.0
+#define LEVEL_BLOCK_S   0.1
 #define EVENTS_MAX      100000
 #define LOSS_NEAR_NS    20000000
 #define SEGMENT_NONE    UINT32_MAX
@@ -384,20 +385,34 @@ double track_drift_ppm(const struct track *track, int64_t from_ns, int64_t to_ns
     return elapsed < DRIFT_LEAST_S * track->params.source_rate ? NAN : (advanced / elapsed - 1) * 1e6;
 }
 
+/* One block's part: x(i) times a Hann window against the tone. */
+static double complex tone_part(double sample, double part, double turns)
+{
+    return sample * 2 * (0.5 - 0.5 * cos(TURN * part)) * cexp(-I * TURN * turns);
+}
+
 double track_tone_level(const struct capture *capture, unsigned channel, double hz, int64_t from_ns, int64_t to_ns)
 {
+    /* The mean of blocks short enough that a drifting clock turns no phase to speak of in one. */
     double complex sum = 0;
-    double phase = 0;
-    size_t count = 0;
+    double level = 0;
+    size_t in_block = 0, blocks = 0;
     for (size_t i = 0; i < capture->cycle_count; i++) {
         const struct capture_record *record = &capture->cycles[i].record;
         if (record->cycle_ns < from_ns || record->cycle_ns > to_ns)
             continue;
+        size_t size = (size_t)(record->rate * LEVEL_BLOCK_S);
         const float *at = capture->samples + capture->cycles[i].first * capture->channels + channel;
-        for (uint32_t k = 0; k < record->frames; k++, at += capture->channels, count++) {
-            sum += (double)*at * cexp(-I * TURN * phase);
-            phase += hz / record->rate;
+        for (uint32_t k = 0; k < record->frames; k++, at += capture->channels) {
+            double n = (double)in_block++;
+            sum += tone_part((double)*at, n / (double)size, hz / record->rate * n);
+            if (in_block < size)
+                continue;
+            level += 2 * cabs(sum) / (double)size;
+            blocks++;
+            in_block = 0;
+            sum = 0;
         }
     }
-    return count ? 2 * cabs(sum) / (double)count : 0;
+    return blocks ? level / (double)blocks : 0;
 }
