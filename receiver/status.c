@@ -87,7 +87,7 @@ char *status_json(const struct stream_status *streams, unsigned count)
     add(root, "streams", list);
     for (unsigned i = 0; i < count; i++)
         json_object_array_add(list, stream_object(&streams[i]));
-    const char *text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN);
+    const char *text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
     char *copy = text ? strdup(text) : NULL;
     json_object_put(root);
     return copy;

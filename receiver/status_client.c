@@ -19,7 +19,7 @@
 
 struct question {
     struct json_object *streams; /* merged */
-    unsigned asked, answered;
+    unsigned asked, answered, silent;
 };
 
 static uint64_t now_usec(void)
@@ -34,6 +34,10 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     (void)error;
     struct question *question = userdata;
     const char *text;
+    if (sd_bus_error_get_errno(sd_bus_message_get_error(reply)) == ETIMEDOUT) {
+        question->silent++;
+        return 0;
+    }
     question->answered++;
     if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "s", &text) < 0)
         return 0; /* it has just ended */
@@ -64,7 +68,7 @@ static int ask(sd_bus *bus, struct question *question)
     free(names);
 
     uint64_t end_usec = now_usec() + REPLY_WAIT_USEC;
-    while (question->answered < question->asked) {
+    while (question->answered + question->silent < question->asked) {
         r = sd_bus_process(bus, NULL);
         if (r < 0)
             return r;
@@ -210,7 +214,7 @@ static void print_answer(const struct status_options *options, const struct ques
     if (options->json) {
         struct json_object *root = json_object_new_object();
         json_object_object_add(root, "streams", json_object_get(list));
-        printf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN));
+        printf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
         json_object_put(root);
     } else if (question->answered && json_object_array_length(list)) {
         print_table(list);

@@ -46,9 +46,9 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
 {
     double seen_ns = fmax(target->window_max_ns[0], target->window_max_ns[1]);
     if (target->lessons < TARGET_LESSONS) {
-        if (now_ns - target->since_ns < lessons[target->lessons].after_ns)
+        if (seen_ns <= 0.0 || now_ns - target->since_ns < lessons[target->lessons].after_ns)
             return;
-        target->hold_ns = fmin(target->hold_ns, seen_ns + lessons[target->lessons].margin_ns);
+        target->hold_ns = seen_ns + lessons[target->lessons].margin_ns;
         target->lessons++;
         target->below_since_ns = now_ns;
     }

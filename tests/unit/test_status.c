@@ -47,19 +47,28 @@ static void check_keys(struct json_object *object, const char *const *keys)
 static void test_fields(void **state)
 {
     (void)state;
-    static const char *const stream_keys[] = {"name",   "state",      "source",    "format",    "backend",
-                                              "locked", "latency_ms", "target_ms", "drift_ppm", "underruns",
+    static const char *const stream_keys[] = {"name",   "state",      "source",         "format",    "backend",
+                                              "locked", "latency_ms", "target_ms",      "drift_ppm", "underruns",
                                               "frames", "resyncs",    "dropped_frames", NULL};
     static const char *const latency_keys[] = {"total", "guest", "jitter", "quantum", "resampler", "device", NULL};
     static const char *const format_keys[] = {"rate", "bits", "channels", "mask", NULL};
     static const char *const source_keys[] = {"kind", "address", NULL};
 
     struct stream_status streams[2] = {
-        {.name = "Desk \"1\"", .address = "/dev/shm/a", .state = STREAM_PLAYING, .kind = SOURCE_SHM,
-         .format = {.rate = 48000, .bits = 16, .channels = 2, .mask = 3}, .backend = "null",
-         .stats = {.locked = true, .drift_ppm = -12.345, .underruns = 3, .resyncs = 2, .dropped_frames = 7,
-                   .frames = 1ull << 40, .target_ns = 27500000}},
-        {.name = "239.255.77.77:4010", .state = STREAM_PORT_BUSY, .kind = SOURCE_UDP, .backend = ""},
+        {.name = "Desk \"1\"",
+         .address = "/dev/shm/a",
+         .state = STREAM_PLAYING,
+         .kind = SOURCE_SHM,
+         .format = {.rate = 48000, .bits = 16, .channels = 2, .mask = 3},
+         .backend = "null",
+         .stats = {.locked = true,
+                   .drift_ppm = -12.345,
+                   .underruns = 3,
+                   .resyncs = 2,
+                   .dropped_frames = 7,
+                   .frames = 1ull << 40,
+                   .target_ns = 27500000}},
+        {.name = "239.255.77.77:4010",    .state = STREAM_PORT_BUSY, .kind = SOURCE_UDP, .backend = ""},
     };
     struct json_object *root = parse(streams, 2), *list = get(root, "streams");
     assert_int_equal(json_object_object_length(root), 1);
@@ -91,8 +100,11 @@ static void test_parts_sum_to_total(void **state)
 {
     (void)state;
     struct stream_status stream = {.backend = ""};
-    stream.stats = (struct playout_stats){.guest_ns = 20000999, .jitter_ns = 1234567, .quantum_ns = 5333333,
-                                          .resampler_ns = 979166, .device_ns = 10666666};
+    stream.stats = (struct playout_stats){.guest_ns = 20000999,
+                                          .jitter_ns = 1234567,
+                                          .quantum_ns = 5333333,
+                                          .resampler_ns = 979166,
+                                          .device_ns = 10666666};
     struct json_object *root = parse(&stream, 1);
     struct json_object *latency = get(json_object_array_get_idx(get(root, "streams"), 0), "latency_ms");
     static const char *const parts[] = {"guest", "jitter", "quantum", "resampler", "device"};
@@ -115,7 +127,8 @@ static void test_none(void **state)
 static void test_state_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"waiting", "starting", "playing", "idle", "starved", "no-server", "port-busy"};
+    static const char *const names[] = {"waiting", "starting",  "playing",  "idle",
+                                        "starved", "no-server", "port-busy"};
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
         assert_string_equal(stream_state_name((enum stream_state)i), names[i]);
 }

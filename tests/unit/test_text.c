@@ -23,12 +23,12 @@ static void test_clean(void **state)
     check_clean("scream-ivshmem", "scream-ivshmem");
     check_clean("B\xc3\xbcro \xe2\x82\xac \xf0\x9f\x8e\xa7", "B\xc3\xbcro \xe2\x82\xac \xf0\x9f\x8e\xa7");
     check_clean("\033[2Jx\ny\x7f", "?[2Jx?y?");
-    check_clean("\xc2\x9b", "??");             /* CSI in one character */
-    check_clean("\xff\xc0\x80", "???");        /* never UTF-8; overlong */
-    check_clean("\xe0\x80\xaf", "???");        /* overlong */
-    check_clean("\xed\xa0\x80", "???");        /* surrogate */
-    check_clean("\xf4\x90\x80\x80", "????");   /* beyond U+10FFFF */
-    check_clean("a\xe2\x82", "a??");           /* cut short by the end */
+    check_clean("\xc2\x9b", "??");           /* CSI in one character */
+    check_clean("\xff\xc0\x80", "???");      /* never UTF-8; overlong */
+    check_clean("\xe0\x80\xaf", "???");      /* overlong */
+    check_clean("\xed\xa0\x80", "???");      /* surrogate */
+    check_clean("\xf4\x90\x80\x80", "????"); /* beyond U+10FFFF */
+    check_clean("a\xe2\x82", "a??");         /* cut short by the end */
     check_clean("\xc3(", "?(");
 }
 
