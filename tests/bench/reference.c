@@ -69,22 +69,23 @@ static int play(struct reference *reference, const char *sink, const char *laten
     struct pw_loop *loop = pw_main_loop_get_loop(reference->loop);
     pw_loop_add_signal(loop, SIGTERM, on_signal, reference);
     pw_loop_add_signal(loop, SIGINT, on_signal, reference);
-    struct pw_properties *properties = pw_properties_new(
-        PW_KEY_NODE_NAME, "earshot-reference", PW_KEY_MEDIA_TYPE, "Audio", PW_KEY_MEDIA_CATEGORY, "Playback",
-        PW_KEY_TARGET_OBJECT, sink, PW_KEY_NODE_LATENCY, latency, NULL);
+    struct pw_properties *properties =
+        pw_properties_new(PW_KEY_NODE_NAME, "earshot-reference", PW_KEY_MEDIA_TYPE, "Audio", PW_KEY_MEDIA_CATEGORY,
+                          "Playback", PW_KEY_TARGET_OBJECT, sink, PW_KEY_NODE_LATENCY, latency, NULL);
     reference->stream = pw_stream_new_simple(loop, "earshot-reference", properties, &stream_events, reference);
     if (!reference->stream)
         return -1;
-    struct spa_audio_info_raw info = {.format = SPA_AUDIO_FORMAT_F32,
-                                      .channels = CHANNELS,
-                                      .position = {SPA_AUDIO_CHANNEL_FL, SPA_AUDIO_CHANNEL_FR}};
+    struct spa_audio_info_raw info = {
+        .format = SPA_AUDIO_FORMAT_F32,
+        .channels = CHANNELS,
+        .position = {SPA_AUDIO_CHANNEL_FL, SPA_AUDIO_CHANNEL_FR}
+    };
     uint8_t storage[1024];
     struct spa_pod_builder builder = SPA_POD_BUILDER_INIT(storage, sizeof storage);
     const struct spa_pod *format = spa_format_audio_raw_build(&builder, SPA_PARAM_EnumFormat, &info);
-    int result = pw_stream_connect(reference->stream, PW_DIRECTION_OUTPUT, PW_ID_ANY,
-                                   PW_STREAM_FLAG_AUTOCONNECT | PW_STREAM_FLAG_MAP_BUFFERS |
-                                       PW_STREAM_FLAG_RT_PROCESS,
-                                   &format, 1);
+    int result = pw_stream_connect(
+        reference->stream, PW_DIRECTION_OUTPUT, PW_ID_ANY,
+        PW_STREAM_FLAG_AUTOCONNECT | PW_STREAM_FLAG_MAP_BUFFERS | PW_STREAM_FLAG_RT_PROCESS, &format, 1);
     if (result == 0)
         pw_main_loop_run(reference->loop);
     pw_stream_destroy(reference->stream);
@@ -107,7 +108,8 @@ int main(int argc, char **argv)
             converter = qualities[i].converter;
     }
     if (converter < 0) {
-        fputs("Usage: earshot-reference SINK fastest|medium|best LATENCY\nUntil SIGTERM. LATENCY: 256/48000\n", stderr);
+        fputs("Usage: earshot-reference SINK fastest|medium|best LATENCY\nUntil SIGTERM. LATENCY: 256/48000\n",
+              stderr);
         return 2;
     }
     pw_init(NULL, NULL);
