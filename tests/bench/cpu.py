@@ -39,7 +39,7 @@ class Usage:
                 with open(f"{directory}/{thread}/schedstat") as file:
                     busy_ns = int(file.read().split()[0])
                 with open(f"{directory}/{thread}/status") as file:
-                    fields = dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line)
+                    fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
             except FileNotFoundError:
                 continue  # it has just ended
             switches = int(fields["voluntary_ctxt_switches"])
