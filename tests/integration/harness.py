@@ -22,9 +22,9 @@ import time
 SKIPPED = 77
 TONE_HZ = 2  # half a second a turn: every latency that occurs is told apart
 LOG_TAIL = 25  # lines of each log shown after a failure
-# The null sink drives its graph: what streams play into a cycle is in the monitor at the start of the next. Latencies
-# are told as captured, so that this quantum is in them.
-MONITOR_QUANTA = 1
+# The null sink drives its graph: what streams play into a cycle is in the monitor at the start of the next, which is
+# when it counts as captured. The server does not tell the stream of that quantum.
+UNTOLD_QUANTA = 1
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
 _libc = ctypes.CDLL(None)
@@ -66,7 +66,7 @@ def build_dir():
 
 def built(name):
     """A program of this build."""
-    where = "" if name == "earshot" else "tests/integration"
+    where = {"earshot": "", "earshot-reference": "tests/bench"}.get(name, "tests/integration")
     path = os.path.abspath(os.path.join(build_dir(), where, name))
     if not os.access(path, os.X_OK):
         raise Skip(f"{path} is not built")
@@ -306,7 +306,7 @@ class Session:
 def monitor_ms(total_ms, unit_ms, quantum, rate=48000):
     """When a delivery's first frame is captured after its publication, where --latency is kept: the first frame of a
     chunk is as old as the chunk is long when it is published."""
-    return total_ms - unit_ms + MONITOR_QUANTA * quantum * 1000 / rate
+    return total_ms - unit_ms + UNTOLD_QUANTA * quantum * 1000 / rate
 
 
 def free_port():

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""What playing one stereo guest costs: processor time above a bare stream that only resamples (alternated with it in one
+run), wake-ups and processor time with nothing to play, and memory.
+
+cpu.py [--rounds N] [--seconds S] [--idle S] [--growth S]
+"""
+
+import argparse
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
+import harness  # noqa: E402
+
+QUANTUM = 256
+QUALITIES = ("fastest", "medium")
+ABOVE_MAX = 0.40  # percent of a core
+IDLE_MAX = 0.08
+WAKEUPS_MAX = 10
+RSS_MAX_KIB = 25 * 1024
+SETTLE_S = 3
+
+
+class Usage:
+    """Processor time and wake-ups of all threads of a process since it was made."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.start_ns = harness.now_ns()
+        self.before = self.read()
+
+    def read(self):
+        """{thread: (name, nanoseconds on a processor, context switches)}"""
+        threads = {}
+        directory = f"/proc/{self.pid}/task"
+        for thread in os.listdir(directory):
+            try:
+                with open(f"{directory}/{thread}/schedstat") as file:
+                    busy_ns = int(file.read().split()[0])
+                with open(f"{directory}/{thread}/status") as file:
+                    fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+            except FileNotFoundError:
+                continue  # it has just ended
+            switches = int(fields["voluntary_ctxt_switches"])
+            threads[thread] = (fields["Name"], busy_ns, switches)
+        return threads
+
+    def since(self):
+        """(percent of a core, wake-ups a second, the same by thread)"""
+        seconds = (harness.now_ns() - self.start_ns) / 1e9
+        busy = wakeups = 0
+        parts = []
+        for thread, (name, busy_ns, switches) in self.read().items():
+            _, busy_before, switches_before = self.before.get(thread, (name, 0, 0))
+            busy += busy_ns - busy_before
+            wakeups += switches - switches_before
+            parts.append(f"{name} {(busy_ns - busy_before) / seconds / 1e7:.2f} % "
+                         f"{(switches - switches_before) / seconds:.0f}/s")
+        return busy / seconds / 1e7, wakeups / seconds, ", ".join(parts)
+
+
+def rss_kib(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def measure(process, seconds, settle=SETTLE_S):
+    time.sleep(settle)
+    usage = Usage(process.pid)
+    time.sleep(seconds)
+    harness.check(process.running(), f"{process.name} has ended:\n{process.log()}")
+    return usage.since()
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+class Bench:
+    def __init__(self, session, options):
+        self.session = session
+        self.options = options
+        self.missed = []
+
+    def judge(self, good, text):
+        print(("  ok      " if good else "  MISSED  ") + text, flush=True)
+        if not good:
+            self.missed.append(text)
+
+    def start(self, transport, quality, *more):
+        session = self.session
+        if transport == "shm":
+            reads, writes = ["-m", session.ring()], ["--shm", session.ring()]
+        else:
+            port = harness.free_port()
+            reads, writes = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}"]
+        earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-q", quality, "-t", 60, *more)
+        guest, _ = session.guest(*writes, "--jitter", 2)
+        return earshot, guest
+
+    def playing(self, transport, quality):
+        reference_all, earshot_all, parts = [], [], ""
+        for _ in range(self.options.rounds):
+            reference = self.session.spawn("reference", [harness.built("earshot-reference"), "testsink", quality,
+                                                         f"{QUANTUM}/48000"])
+            reference_all.append(measure(reference, self.options.seconds)[0])
+            reference.end()
+            earshot, guest = self.start(transport, quality)
+            percent, _, parts = measure(earshot, self.options.seconds)
+            earshot_all.append(percent)
+            memory = rss_kib(earshot.pid)
+            guest.end()
+            earshot.end()
+        above = median(earshot_all) - median(reference_all)
+        self.judge(above <= ABOVE_MAX,
+                   f"{transport} {quality}: {median(earshot_all):.2f} % of a core, the bare stream "
+                   f"{median(reference_all):.2f} %: {above:+.2f} (at most +{ABOVE_MAX})")
+        print(f"          {parts}")
+        self.judge(memory <= RSS_MAX_KIB, f"{transport} {quality}: {memory / 1024:.1f} MiB resident "
+                                          f"(at most {RSS_MAX_KIB / 1024:.0f})")
+
+    def idle(self, transport):
+        earshot, guest = self.start(transport, "medium")
+        time.sleep(SETTLE_S)
+        guest.end()
+        percent, wakeups, parts = measure(earshot, self.options.idle, settle=10)
+        earshot.end()
+        self.judge(percent <= IDLE_MAX and wakeups <= WAKEUPS_MAX,
+                   f"{transport}, nothing to play: {percent:.3f} % of a core, {wakeups:.1f} wake-ups a second "
+                   f"(at most {IDLE_MAX}, {WAKEUPS_MAX})")
+        print(f"          {parts}")
+
+    def growth(self):
+        earshot, _ = self.start("shm", "medium")
+        time.sleep(60)
+        before = rss_kib(earshot.pid)
+        time.sleep(self.options.growth)
+        after = rss_kib(earshot.pid)
+        earshot.end()
+        self.judge(after - before <= 128, f"{self.options.growth:.0f} s of playing: {before} KiB, then {after} KiB")
+
+
+def test():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--idle", type=float, default=30)
+    parser.add_argument("--growth", type=float, default=0, help="also watch the memory for so many seconds")
+    options = parser.parse_args()
+    with harness.Session() as session:
+        session.start_server(quantum=QUANTUM)
+        session.sink()
+        bench = Bench(session, options)
+        for transport in ("shm", "udp"):
+            for quality in QUALITIES:
+                bench.playing(transport, quality)
+            bench.idle(transport)
+        if options.growth:
+            bench.growth()
+    harness.check(not bench.missed, f"{len(bench.missed)} of the figures were missed")
+
+
+harness.main(test)
