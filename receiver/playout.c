@@ -357,8 +357,8 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
 /* Playing: keeps the fill on its target. */
 static void steer(struct playout *p, double line, double goal_s, double grown_s, double missed_s, double elapsed_s)
 {
-    if (grown_s > 0.0 && p->params.latency_ns == 0)
-        p->target.fill_s = fmax(p->target.fill_s + grown_s, goal_s);
+    if (grown_s > 0.0 && (p->params.latency_ns == 0 || p->stats.latency_infeasible))
+        p->target.fill_s = fmax(p->target.fill_s, goal_s);
     p->acquire_s -= elapsed_s;
     double slope = 0.0;
     double fill_s = frames_to_s(p, line - position(p));
