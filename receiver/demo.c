@@ -29,7 +29,7 @@ struct demo {
     const struct log *log;
     bool live; /* stderr is a terminal: one line, drawn again and again */
     pid_t guest;
-    unsigned ticks;
+    unsigned ticks; /* since it plays */
     uint64_t frames;
     char directory[PATH_BYTES], ring[PATH_BYTES + sizeof(RING_NAME)];
 };
@@ -142,7 +142,7 @@ static void show(struct demo *demo, const struct stream_status *stream)
              (unsigned long long)stream->stats.underruns, stream->stats.underruns == 1 ? "" : "s");
     if (demo->live)
         fprintf(stderr, "\r\033[K%s", line);
-    else if (demo->ticks % PLAIN_TICKS == 0)
+    else if (demo->ticks++ % PLAIN_TICKS == 0)
         log_line(demo->log, LOG_LEVEL_INFO, "%s", line);
     fflush(stderr);
 }
@@ -157,7 +157,6 @@ static void on_tick(void *arg, struct daemon *daemon)
         if (streams[i].state == STREAM_PLAYING || demo->frames)
             show(demo, &streams[i]);
     }
-    demo->ticks++;
 
     int status;
     if (demo->guest > 0 && waitpid(demo->guest, &status, WNOHANG) == demo->guest) {

@@ -366,7 +366,7 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     if (p->measuring) { /* the line still moves: follow its rate only */
         p->target.fill_s = goal_s;
     } else {
-        if (p->acquire_s > 0.0) /* from where we are to where we ought to be, without the loop's lag */
+        if (p->acquire_s > 0.0 && fabs(fill_s - goal_s) <= RESYNC_S) /* from where we are to where we ought to be, without the loop's lag */
             p->target.fill_s = fill_s;
         slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
     }

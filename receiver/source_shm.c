@@ -421,7 +421,7 @@ int source_shm_open(struct source **source, const char *path)
     snprintf(s->sender.label, sizeof s->sender.label, "%s", name);
     s->file = SHM_FILE_CLOSED;
     s->before_ns = -1;
-    set_state(s, SOURCE_NO_FILE, "", " has not been looked at yet");
+    set_state(s, SOURCE_LISTENING, "", ""); /* until the first look that finds a fault */
     *source = &s->base;
     return 0;
 }

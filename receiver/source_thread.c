@@ -216,7 +216,9 @@ static unsigned run_source(struct source_thread *t, unsigned number)
     struct source *source = t->inputs[number].source;
     for (unsigned blocks = 0; blocks < ROUND_MAX; blocks++) {
         struct block block;
-        if (source->ops->next(source, &block, clock_ns()) != 1)
+        /* A sink may be slow: a word from main comes before the next block. */
+        if (atomic_load_explicit(&t->stop, memory_order_acquire) ||
+            source->ops->next(source, &block, clock_ns()) != 1)
             return blocks;
         if (t->has_sink)
             write_sink(t, number, &block);

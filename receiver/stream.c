@@ -8,15 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MS_NS           INT64_C(1000000)
-#define SECOND_NS       INT64_C(1000000000)
-#define PERIOD_MAX_NS   (256 * SECOND_NS / 48000)
-#define PERIOD_MIN_NS   (64 * SECOND_NS / 48000)
-#define REPORT_NS       SECOND_NS
-#define PAUSE_LINE_NS   (3 * SECOND_NS) /* shorter pauses are the guest's business */
-#define FADE_LIMIT_NS   (50 * MS_NS)
-#define FADE_POLL_NS    (5 * MS_NS)
-#define SERVER_LIMIT_NS (2 * SECOND_NS) /* open or start that heals within it is not worth a line */
+#define MS_NS          INT64_C(1000000)
+#define SECOND_NS      INT64_C(1000000000)
+#define PERIOD_MAX_NS  (256 * SECOND_NS / 48000)
+#define PERIOD_MIN_NS  (64 * SECOND_NS / 48000)
+#define REPORT_NS      SECOND_NS
+#define PAUSE_LINE_NS  (3 * SECOND_NS) /* shorter pauses are the guest's business */
+#define FADE_LIMIT_NS  (50 * MS_NS)
+#define FADE_POLL_NS   (5 * MS_NS)
+#define STABLE_NS      (2 * SECOND_NS) /* playing so long starts the back-off anew */
+#define QUIET_FAILURES 3
+#define SETTLE_NS      (5 * SECOND_NS) /* the first line waits so long at most for the latency to be what it will be */
+#define SETTLED_NS     (3 * MS_NS)
 
 struct stream {
     struct stream_params params;
@@ -229,12 +232,13 @@ static int start(struct stream *stream)
 static int64_t fail(struct stream *stream, int error, int64_t now_ns)
 {
     stream->retry_ns = now_ns + output_backoff_ns(stream->failures++);
-    if (!stream->failure_told) {
+    /* What heals at once, as a server that has just started does, is not worth a line. */
+    if (!stream->failure_told && stream->failures > QUIET_FAILURES) {
         const char *reason = error == -ENODEV ? "no such output device" : strerror(-error);
         log_line(stream->log, LOG_LEVEL_WARNING, "%s: cannot play through %s: %s. Trying again.", stream->label,
                  output_backend(stream->output)->title, reason);
+        stream->failure_told = true;
     }
-    stream->failure_told = true;
     return stream->retry_ns;
 }
 
@@ -303,7 +307,8 @@ static int64_t watch_playing(struct stream *stream, int64_t now_ns)
     /* Dry may mean that the guest has stopped: only what plays again has dropped out. */
     if (stats.state == PLAYOUT_PLAYING) {
         report(stream, &stats);
-        if (!stream->announced)
+        bool settled = llabs(stats.total_ns - stats.target_ns) <= SETTLED_NS;
+        if (!stream->announced && (settled || now_ns - stream->playing_since_ns >= SETTLE_NS))
             announce(stream, &stats);
     }
     return stream->report_ns;
@@ -368,7 +373,7 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
         stream->failure_told = false;
     }
     int64_t wake_ns = watch_playing(stream, now_ns);
-    if (now_ns - stream->playing_since_ns > SERVER_LIMIT_NS)
+    if (now_ns - stream->playing_since_ns > STABLE_NS)
         stream->failures = 0;
     return wake_ns;
 }

@@ -225,6 +225,18 @@ def test_raw(place):
     assert receiver.process.wait(LIMIT) == 0, receiver.text
 
 
+def test_raw_stuck(place):
+    """A reader that does not read holds up nobody who wants to end."""
+    ring = place.path("ring")
+    place.guest("--shm", ring)
+    receiver = Receiver(place, "-o", "raw", "-m", ring, stdout=subprocess.PIPE)
+    receiver.says("ring")
+    time.sleep(1)
+    start = time.monotonic()
+    receiver.end()
+    assert time.monotonic() - start < 10
+
+
 def test_demo(place):
     """No server here: it records, ends by itself, and leaves nothing else behind."""
     before = set(os.listdir(place.dir))

@@ -144,6 +144,17 @@ static void send(struct fixture *f, uint64_t sender, const struct pcm_format *fo
     poke(f);
 }
 
+/* Until [src] has taken all that was sent; a stop after that finds it written. */
+static void wait_taken(struct fixture *f)
+{
+    for (unsigned left = 1; left;) {
+        pthread_mutex_lock(&f->script.lock);
+        left = f->script.count - f->script.first;
+        pthread_mutex_unlock(&f->script.lock);
+        poll(NULL, 0, 1);
+    }
+}
+
 static bool next_event(struct fixture *f, struct source_event *event, int wait_ms)
 {
     int64_t end_ns = clock_ns() + wait_ms * INT64_C(1000000);
@@ -210,6 +221,7 @@ static void test_feed_per_sender(void **state)
     assert_true(pcm_format_equal(feed_format(one.feed), &dvd));
     assert_true(pcm_format_equal(feed_format(two.feed), &cd));
 
+    wait_taken(&f);
     source_thread_stop(f.thread);
     /* Two blocks went into the first, one into the second. */
     assert_int_equal(frame_ring_written(feed_ring(one.feed)), 960);
@@ -238,7 +250,7 @@ static void test_format_change(void **state)
     /* Main may free the old one as soon as it has the new: [src] does not touch it any more (ASan, TSan). */
     feed_destroy(one.feed);
     send(&f, 0, &cd);
-    expect(&f, SOURCE_EVENT_FEED_IDLE, 1u << SOURCE_EVENT_FEED_ACTIVE);
+    wait_taken(&f);
     source_thread_stop(f.thread);
     assert_int_equal(frame_ring_written(feed_ring(two.feed)), 960);
     feed_destroy(two.feed);
@@ -334,12 +346,7 @@ static void test_nobody_listens(void **state)
     set_up(&f, SOURCE_UDP, &(struct source_thread_params){.gone_ns = 1});
     for (unsigned i = 0; i < SCRIPT_MAX; i++)
         send(&f, i, &dvd);
-    for (unsigned left = 1; left;) {
-        pthread_mutex_lock(&f.script.lock);
-        left = f.script.count - f.script.first;
-        pthread_mutex_unlock(&f.script.lock);
-        poll(NULL, 0, 1);
-    }
+    wait_taken(&f);
     source_thread_stop(f.thread);
     /* The last word of each remains: every feed is announced before anything else is said of it. */
     struct source_event event;
