@@ -10,7 +10,7 @@
 
 #define NS_PER_S         1000000000
 #define NS_PER_MS        1000000
-#define SOURCE_DLL_HZ    0.01
+#define SOURCE_DLL_HZ    0.008
 #define IDLE_MIN_NS      (120 * (int64_t)NS_PER_MS)
 #define IDLE_CHUNKS      4
 #define NOT_JITTER_NS    (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
@@ -28,7 +28,7 @@ struct prior {
 };
 
 static const struct prior priors[] = {
-    [SOURCE_SHM] = {3e-3, 18 * NS_PER_MS},
+    [SOURCE_SHM] = {3e-3, 17 * NS_PER_MS},
     [SOURCE_UDP] = {3e-3, 20 * NS_PER_MS},
     [SOURCE_PCAP] = {3e-3, 20 * NS_PER_MS},
 };

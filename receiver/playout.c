@@ -16,7 +16,7 @@
 #define DEVICE_SIGMA_S   0.05e-3
 #define MARGIN_S         0.2e-3
 #define FLOOR_SPARE_S    1e-3
-#define ACQUIRE_S        9.5
+#define ACQUIRE_S        9.8
 #define FADE_S           5e-3
 #define CROSSFADE_S      10e-3
 #define RESYNC_S         20e-3
@@ -366,7 +366,8 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     if (p->measuring) { /* the line still moves: follow its rate only */
         p->target.fill_s = goal_s;
     } else {
-        if (p->acquire_s > 0.0 && fabs(fill_s - goal_s) <= RESYNC_S) /* from where we are to where we ought to be, without the loop's lag */
+        if (p->acquire_s > 0.0 &&
+            fabs(fill_s - goal_s) <= RESYNC_S) /* from where we are to where we ought to be, without the loop's lag */
             p->target.fill_s = fill_s;
         slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
     }

@@ -79,13 +79,13 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     if (loop->gear == RATE_GEARS - 1 && phase == loop->z2) /* it shall not learn from transients */
         loop->integral = clamp(loop->integral + w * w * error_s * dt_s / 4.0, INTEGRAL_LIMIT);
 
-    double wanted = phase + loop->integral - target_slope;
+    double wanted = phase + loop->integral;
     loop->correction += clamp(wanted - loop->correction, gear->slew_per_s * dt_s);
 
     double smooth = 1.0 - exp(-2.0 * M_PI * FEED_HZ * dt_s);
     loop->feed1 += smooth * (feed - 1.0 - loop->feed1);
     loop->feed2 += smooth * (loop->feed1 - loop->feed2);
-    return 1.0 + clamp((1.0 + loop->feed2) * (1.0 + loop->correction) - 1.0, RATIO_LIMIT);
+    return 1.0 + clamp((1.0 + loop->feed2) * (1.0 + loop->correction - target_slope) - 1.0, RATIO_LIMIT);
 }
 
 bool rate_locked(const struct rate_loop *loop)

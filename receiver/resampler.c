@@ -19,6 +19,7 @@ static const struct filter filters[] = {
 };
 
 #define SLICE_INPUT_FRAMES 2048.0
+#define SMALL_RAMP         1e-4
 #define SCRATCH_FRAMES     8192 /* a slice's input and the longest look-ahead: 2048 + 144 * 32 */
 
 int resampler_init(struct resampler *rs, enum resampler_quality quality, unsigned channels)
@@ -58,7 +59,8 @@ uint32_t resampler_slice(double step)
 /* Source frames up to which must be fed for `frames` outputs. */
 static uint64_t need_end(const struct resampler *rs, uint32_t frames, double step)
 {
-    double end = rs->offset + frames * step + resampler_lookahead(rs->quality, step) + 1.0;
+    double most = rs->last_ratio > 0.0 ? fmax(step, 1.0 / rs->last_ratio) : step; /* of the ramp's two ends */
+    double end = rs->offset + frames * most + resampler_lookahead(rs->quality, most) + 1.0;
     return rs->base + (uint64_t)ceil(end);
 }
 
@@ -95,6 +97,18 @@ static const float *gather(struct resampler *rs, const struct frame_ring *ring, 
     return rs->scratch;
 }
 
+/* Source frames that `frames` outputs pass, their ratio rising from `first` to `last` in equal steps. */
+static double passed(double first, double last, uint32_t frames)
+{
+    double mean = 0.5 * (first + last);
+    if (fabs(last - first) < SMALL_RAMP * mean)
+        return frames / mean; /* to 1e-9 of itself */
+    double sum = 0.0;
+    for (uint32_t i = 0; i < frames; i++)
+        sum += 1.0 / (first + i * (last - first) / (frames - 1.0));
+    return sum;
+}
+
 void resampler_run(struct resampler *rs, const struct frame_ring *ring, float *dst, uint32_t frames, double step)
 {
     double ratio = 1.0 / step;
@@ -122,10 +136,10 @@ void resampler_run(struct resampler *rs, const struct frame_ring *ring, float *d
     rs->fed += (uint64_t)data.input_frames_used;
 
     /* libsamplerate's output i is made at last + i * (ratio - last) / frames, and the last of these is its next
-     * starting point; the sum of their inverses is, to 1e-11, their number over their mean. */
+     * starting point. */
     double per_frame = (ratio - rs->last_ratio) / frames;
     double last = rs->last_ratio + per_frame * (frames - 1.0);
-    rs->offset += frames / (0.5 * (rs->last_ratio + last));
+    rs->offset += passed(rs->last_ratio, last, frames);
     rs->last_ratio = last;
     double whole = floor(rs->offset);
     rs->base += (uint64_t)whole;

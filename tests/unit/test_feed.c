@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/feed.h"
+#include "tests/unit/near.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MS       INT64_C(1000000)
+#define SECOND   INT64_C(1000000000)
+#define START_NS (1000 * SECOND)
+#define CHUNK    960u
+#define CHUNK_NS (20 * MS)
+
+/* A 48 kHz guest of one channel, 32 bit, and what it has sent so far. */
+struct guest {
+    struct feed *feed;
+    struct feed_view view; /* as last read */
+    int64_t now_ns;
+    uint64_t sent;
+    uint8_t bytes[CHUNK * 4];
+};
+
+static struct feed *feed_of(uint32_t rate, uint8_t bits, uint8_t channels, enum source_kind kind)
+{
+    struct pcm_format format;
+    struct feed *feed = NULL;
+    assert_int_equal(pcm_format_parse(&format, pcm_rate_marker(rate), bits, channels, pcm_default_mask(channels)), 0);
+    assert_int_equal(feed_create(&feed, &format, kind), 0);
+    return feed;
+}
+
+static void guest_init(struct guest *guest)
+{
+    *guest = (struct guest){.feed = feed_of(48000, 32, 1, SOURCE_SHM), .now_ns = START_NS};
+}
+
+static void guest_free(struct guest *guest)
+{
+    feed_destroy(guest->feed);
+}
+
+/* A tone that never rests: 440 Hz, half of full scale. */
+static float tone(uint64_t frame)
+{
+    return (float)(0.5 * sin(2.0 * M_PI * 440.0 / 48000.0 * (double)frame));
+}
+
+static void send_at(struct guest *guest, int64_t at_ns, uint32_t frames, unsigned flags)
+{
+    float samples[CHUNK];
+    for (uint32_t i = 0; i < frames; i++)
+        samples[i] = tone(guest->sent + i);
+    pcm_encode(guest->bytes, samples, frames, 32);
+    const struct block block = {
+        .format = *feed_format(guest->feed),
+        .data = guest->bytes,
+        .frames = frames,
+        .chunk_frames = CHUNK,
+        .arrival_ns = at_ns,
+        .flags = flags,
+    };
+    guest->sent += frames;
+    feed_write(guest->feed, &block, at_ns);
+    feed_read(guest->feed, &guest->view);
+}
+
+/* A consumer that is never further behind than 200 ms. */
+static void consume(struct guest *guest)
+{
+    uint64_t written = frame_ring_written(feed_ring(guest->feed));
+    if (written > 10 * CHUNK)
+        feed_release(guest->feed, written - 10 * CHUNK);
+}
+
+/* Chunks every 20 ms, heard. */
+static void play(struct guest *guest, int chunks)
+{
+    for (int i = 0; i < chunks; i++) {
+        guest->now_ns += CHUNK_NS;
+        send_at(guest, guest->now_ns, CHUNK, 0);
+        consume(guest);
+    }
+}
+
+static float sample(const struct guest *guest, uint64_t position)
+{
+    size_t frames;
+    const float *at = frame_ring_peek(feed_ring(guest->feed), position, &frames);
+    assert_non_null(at);
+    return *at;
+}
+
+static void all_formats(void **state)
+{
+    (void)state;
+    static const uint32_t rates[] = {44100, 48000, 96000, 192000};
+    static const uint8_t depths[] = {16, 24, 32};
+    for (size_t k = 0; k < sizeof rates / sizeof rates[0] * 3 * 8; k++) {
+        const uint32_t rate = rates[k / 24];
+        const uint8_t bits = depths[k / 8 % 3], channels = (uint8_t)(k % 8 + 1);
+        struct feed *feed = feed_of(rate, bits, channels, SOURCE_UDP);
+        assert_true(feed_ring(feed)->capacity_frames >= 2 * rate);
+        assert_int_equal(feed_ring(feed)->channels, channels);
+
+        enum { FRAMES = 300 };
+        uint8_t bytes[FRAMES * 8 * 4];
+        const uint32_t width = bits / 8u;
+        for (size_t i = 0; i < (size_t)FRAMES * channels; i++) {
+            int64_t value = ((int64_t)(i * 7919) % 60000 - 30000) << (bits - 16);
+            for (uint32_t b = 0; b < width; b++)
+                bytes[i * width + b] = (uint8_t)((uint64_t)value >> (8 * b));
+        }
+        struct block block = {
+            .format = *feed_format(feed),
+            .data = bytes,
+            .frames = FRAMES,
+            .chunk_frames = FRAMES,
+            .arrival_ns = START_NS,
+        };
+        feed_write(feed, &block, START_NS);
+        assert_int_equal(frame_ring_written(feed_ring(feed)), FRAMES);
+        size_t frames;
+        const float *at = frame_ring_peek(feed_ring(feed), 0, &frames);
+        assert_int_equal(frames, FRAMES);
+        for (size_t i = 0; i < (size_t)FRAMES * channels; i++)
+            assert_near(at[i], (double)((int64_t)(i * 7919) % 60000 - 30000) / 32768.0, 1e-7);
+        feed_destroy(feed);
+    }
+}
+
+static void starts(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    guest.view.time_ns = 77;
+    feed_read(guest.feed, &guest.view);
+    assert_int_equal(guest.view.time_ns, 0);
+    assert_int_equal(guest.view.gaps, 0);
+    assert_int_equal(feed_idle_at_ns(guest.feed), INT64_MAX);
+
+    play(&guest, 1);
+    assert_int_equal(guest.view.time_ns, guest.now_ns);
+    assert_near(guest.view.frame, CHUNK, 1e-9);
+    assert_near(guest.view.period_ns, 1e9 / 48000.0, 1e-9);
+    assert_int_equal(guest.view.gaps, 1); /* the start is the first */
+    assert_int_equal(guest.view.gap_frame, 0);
+    assert_int_equal(guest.view.chunk_frames, CHUNK);
+    assert_true(guest.view.hold_ns > 20.0 * MS && guest.view.hold_ns < 45.0 * MS);
+
+    play(&guest, 500);
+    assert_int_equal(guest.view.gaps, 1);
+    assert_int_equal(guest.view.epoch, 1);
+    assert_near(guest.view.frame, 501.0 * CHUNK, 1e-9);
+    assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 10e3);
+    guest_free(&guest);
+}
+
+/* Only the last block of a burst is timed, and shown. */
+static void bursts(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    play(&guest, 100);
+    const struct feed_view before = guest.view;
+    guest.now_ns += CHUNK_NS;
+    send_at(&guest, guest.now_ns - 19 * MS, CHUNK / 3, BLOCK_MORE); /* its time is nonsense */
+    send_at(&guest, guest.now_ns - 18 * MS, CHUNK / 3, BLOCK_MORE);
+    assert_memory_equal(&guest.view, &before, sizeof before);
+    send_at(&guest, guest.now_ns, CHUNK / 3, 0);
+    assert_near(guest.view.frame, 101.0 * CHUNK, 1e-9);
+    assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 10e3);
+    assert_near(guest.view.period_ns, before.period_ns, before.period_ns * 1e-6);
+    guest_free(&guest);
+}
+
+/* Nobody listens: what does not fit is dropped and counted, the line goes on in the ring's numbers. */
+static void full_ring(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    const struct frame_ring *ring = feed_ring(guest.feed);
+    const uint32_t chunks = (uint32_t)(ring->capacity_frames / CHUNK) + 250;
+    for (uint32_t i = 0; i < chunks; i++) {
+        guest.now_ns += CHUNK_NS;
+        send_at(&guest, guest.now_ns, CHUNK, 0);
+        assert_int_equal(frame_ring_written(ring) + guest.view.dropped_frames, guest.sent);
+        assert_near(guest.view.frame, (double)frame_ring_written(ring), 1e-9);
+        assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 50e3);
+        assert_near(guest.view.period_ns, 1e9 / 48000.0, 1e-3);
+    }
+    const uint64_t full = ring->capacity_frames;
+    assert_int_equal(frame_ring_written(ring), full);
+    assert_int_equal(guest.view.epoch, 1);
+
+    /* What comes once there is room again does not continue what was before it. */
+    feed_release(guest.feed, full - 100);
+    const uint64_t dropped = guest.view.dropped_frames;
+    const float last = sample(&guest, full - 1);
+    play(&guest, 1);
+    assert_int_equal(guest.view.dropped_frames, dropped);
+    assert_true(guest.view.gaps > 1);
+    assert_int_equal(guest.view.gap_frame, full);
+    assert_near(sample(&guest, full), last, 1e-6); /* and is spliced to it */
+    const uint64_t gaps = guest.view.gaps;
+    play(&guest, 50);
+    assert_int_equal(guest.view.gaps, gaps);
+    assert_int_equal(guest.view.epoch, 1);
+    assert_near(guest.view.frame, (double)(full + 51 * CHUNK), 1e-9);
+    assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 50e3);
+    guest_free(&guest);
+}
+
+/* Room for a part of a block: that part is kept. */
+static void partly_full(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    const struct frame_ring *ring = feed_ring(guest.feed);
+    const uint64_t full = ring->capacity_frames;
+    while (guest.view.dropped_frames == 0) {
+        guest.now_ns += CHUNK_NS;
+        send_at(&guest, guest.now_ns, CHUNK, 0);
+    }
+    assert_int_equal(guest.view.dropped_frames, guest.sent - full);
+    feed_release(guest.feed, 100);
+    guest.now_ns += CHUNK_NS;
+    send_at(&guest, guest.now_ns, CHUNK, 0);
+    assert_int_equal(frame_ring_written(ring), full + 100);
+    assert_int_equal(guest.view.dropped_frames, guest.sent - full - 100);
+    assert_near(guest.view.frame, (double)(full + 100), 1e-9);
+    assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 50e3);
+    guest_free(&guest);
+}
+
+/* The guest was paused: its clock stood still, the line is drawn anew. */
+static void pause(void **state)
+{
+    (void)state;
+    static const int64_t pauses_ms[] = {200, 1000, 5000, 600000};
+    for (size_t i = 0; i < sizeof pauses_ms / sizeof pauses_ms[0]; i++) {
+        struct guest guest;
+        guest_init(&guest);
+        play(&guest, 500);
+        const struct feed_view before = guest.view;
+        const uint64_t at = frame_ring_written(feed_ring(guest.feed));
+        guest.now_ns += pauses_ms[i] * MS;
+        play(&guest, 1);
+        assert_int_equal(guest.view.gaps, before.gaps + 1);
+        assert_int_equal(guest.view.gap_frame, at);
+        assert_int_equal(guest.view.epoch, before.epoch + 1);
+        assert_int_equal(guest.view.time_ns, guest.now_ns);
+        assert_near(guest.view.period_ns, before.period_ns, 1e-9); /* the rate is kept */
+        assert_near(guest.view.hold_ns, before.hold_ns, 1e-3);     /* and nothing was late */
+        play(&guest, 100);
+        assert_int_equal(guest.view.gaps, before.gaps + 1);
+        assert_near(guest.view.hold_ns, before.hold_ns, 2.0 * MS);
+        guest_free(&guest);
+    }
+}
+
+/* The guest was held up, for a short or a long time, and catches up: still the old line. */
+static void stall(void **state)
+{
+    (void)state;
+    static const int chunks[] = {4, 10, 60};
+    for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
+        struct guest guest;
+        guest_init(&guest);
+        play(&guest, 500);
+        const struct feed_view before = guest.view;
+        guest.now_ns += (chunks[i] - 1) * CHUNK_NS;
+        for (int k = 0; k < chunks[i] - 1; k++)
+            send_at(&guest, guest.now_ns + CHUNK_NS, CHUNK, BLOCK_MORE);
+        play(&guest, 1);
+        assert_int_equal(guest.view.gaps, before.gaps);
+        assert_int_equal(guest.view.gap_frame, before.gap_frame);
+        assert_int_equal(guest.view.epoch, before.epoch);
+        assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 1.0 * MS);
+        assert_near(guest.view.hold_ns, before.hold_ns, 1e-3); /* one stall is not jitter */
+        guest_free(&guest);
+    }
+}
+
+/* Another stream of the same guest's, or frames that are missing: no pause is needed to see it. */
+static void restart(void **state)
+{
+    (void)state;
+    static const unsigned flags[] = {BLOCK_RESYNC, BLOCK_GAP};
+    for (size_t i = 0; i < 2; i++) {
+        struct guest guest;
+        guest_init(&guest);
+        play(&guest, 500);
+        const struct feed_view before = guest.view;
+        const uint64_t at = frame_ring_written(feed_ring(guest.feed));
+        guest.now_ns += CHUNK_NS + 7 * MS;
+        send_at(&guest, guest.now_ns, CHUNK, flags[i]);
+        assert_int_equal(guest.view.gaps, before.gaps + 1);
+        assert_int_equal(guest.view.gap_frame, at);
+        assert_int_equal(guest.view.epoch, before.epoch + 1);
+        assert_int_equal(guest.view.time_ns, guest.now_ns);
+        guest_free(&guest);
+    }
+}
+
+/* Far ahead of its time is no jitter: the line was wrong. A little ahead is. */
+static void early(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    play(&guest, 500);
+    const struct feed_view before = guest.view;
+    send_at(&guest, guest.now_ns + 1 * MS, CHUNK, 0); /* 19 ms too soon */
+    assert_int_equal(guest.view.epoch, before.epoch);
+    send_at(&guest, guest.now_ns + 2 * MS, CHUNK, 0); /* 38 ms */
+    assert_int_equal(guest.view.epoch, before.epoch + 1);
+    assert_int_equal(guest.view.gaps, before.gaps);
+    guest_free(&guest);
+}
+
+static void idle_time(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    play(&guest, 3);
+    assert_int_equal(feed_idle_at_ns(guest.feed), guest.now_ns + 120 * MS); /* four chunks are less */
+    struct block block = {
+        .format = *feed_format(guest.feed),
+        .data = guest.bytes,
+        .frames = CHUNK,
+        .chunk_frames = 4800,
+        .arrival_ns = guest.now_ns + 90 * MS,
+    };
+    feed_write(guest.feed, &block, block.arrival_ns + 5 * MS);
+    assert_int_equal(feed_idle_at_ns(guest.feed), block.arrival_ns + 400 * MS);
+    guest_free(&guest);
+}
+
+/* Nothing that is heard across a gap is steeper than the tone and a curve of 3 ms; also where blocks are short. */
+static void splice(void **state)
+{
+    (void)state;
+    static const uint32_t parts[] = {CHUNK, 50, 1};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        struct guest guest;
+        guest_init(&guest);
+        play(&guest, 20);
+        const uint64_t at = frame_ring_written(feed_ring(guest.feed));
+        guest.sent = 30 * CHUNK + 27; /* goes on at the tone's crest, was at its zero: a step of 0.5 */
+        guest.now_ns += CHUNK_NS;
+        for (uint32_t sent = 0; sent < 2 * CHUNK; sent += parts[i])
+            send_at(&guest, guest.now_ns, parts[i], (sent == 0 ? BLOCK_GAP : 0u) | BLOCK_MORE);
+        const double jump = fabs((double)tone(30 * CHUNK + 27) - (double)tone(20 * CHUNK - 1));
+        assert_true(jump > 0.3);
+        const double slope = 0.5 * 2.0 * M_PI * 440.0 / 48000.0, most = slope + 2.0 * jump / 144.0;
+        for (uint64_t frame = at - 10; frame < at + CHUNK; frame++)
+            assert_true(fabs((double)sample(&guest, frame + 1) - (double)sample(&guest, frame)) <= most * 1.001);
+        assert_near(sample(&guest, at), tone(20 * CHUNK - 1), 1e-6);
+        for (uint64_t frame = at + 144; frame < at + CHUNK; frame++) /* and then it is what was sent */
+            assert_near(sample(&guest, frame), tone(30 * CHUNK + 27 + frame - at), 1e-6);
+        guest_free(&guest);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_formats), cmocka_unit_test(starts),      cmocka_unit_test(bursts),
+        cmocka_unit_test(full_ring),   cmocka_unit_test(partly_full), cmocka_unit_test(pause),
+        cmocka_unit_test(stall),       cmocka_unit_test(restart),     cmocka_unit_test(early),
+        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
