@@ -44,7 +44,7 @@ def test():
         after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
         steered = capture.analyse(log, from_ns=to_ns + STEERED_NS, **options)
         print(f"around the stop: {harness.describe(during)}")
-        harness.expect_clean(before, 2.5, "before")
+        harness.expect_clean(before, 2, "before")
         harness.expect_latency(before, expected, 4, "before")
         # One hole as long as the stop, and a little more to come back; never a stutter.
         silent_ms = during["silent_ms"]
