@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The graph at 44.1, 48 and 96 kHz, and switched while a 48 kHz and a 44.1 kHz guest play: clean at each rate, and after
-each switch sound again within a second, at the latency it had."""
+"""The graph at 44.1, 48 and 96 kHz, and switched while a 48 kHz and a 44.1 kHz guest play: clean at each rate, and
+after each switch sound again within a second, within a quantum of the latency it had."""
 
 import time
 
@@ -9,6 +9,7 @@ import harness
 LATENCY_MS = 250
 GUESTS = (48000, 44100)
 RATES = (44100, 48000, 96000, 44100)
+TOLERANCE_MS = 6  # a quantum: where in one the switch falls shows until it is steered away, too slowly to be heard
 SETTLED_NS = 1000000000
 STAGE_S = 4
 
@@ -44,7 +45,8 @@ def test():
                                          from_ns=switched_ns + SETTLED_NS)
                 what = f"{rate} Hz guest on a graph at {graph}, quantum {result['quantum']}"
                 harness.expect_clean(result, STAGE_S - 2, what)
-                harness.expect_latency(result, harness.monitor_ms(LATENCY_MS, 20, result["quantum"], graph), 4, what)
+                expected_ms = harness.monitor_ms(LATENCY_MS, 20, result["quantum"], graph)
+                harness.expect_latency(result, expected_ms, TOLERANCE_MS, what)
                 harness.check(result["graph_rate"] == graph, f"the graph runs at {result['graph_rate']}, not {graph}")
 
 

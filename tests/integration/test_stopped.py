@@ -11,7 +11,9 @@ import harness
 
 LATENCY_MS = 60
 STOP_S = 0.3
-HEALED_NS = 1500000000  # after it nothing of the stop may be heard
+HEALED_NS = 3000000000  # after it no corner of the sound: a guest that resumes may be late for two seconds first
+STEERED_NS = 7000000000  # after it the latency is what it was: up to 20 ms are steered away, not jumped
+TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum for a while
 
 
 def test():
@@ -30,7 +32,7 @@ def test():
         time.sleep(4)
         frozen = {"receiver": earshot, "server": session.server[0], "guest": guest}[who]
         from_ns, to_ns = frozen.freeze(STOP_S)
-        time.sleep(5)
+        time.sleep(8.5)
         capture.stop()
         guest.end()
         harness.check(earshot.running(), "the receiver is gone")
@@ -40,15 +42,16 @@ def test():
         before = capture.analyse(log, to_ns=from_ns - 50000000, **options)
         during = capture.analyse(log, from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS, **options)
         after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
+        steered = capture.analyse(log, from_ns=to_ns + STEERED_NS, **options)
         print(f"around the stop: {harness.describe(during)}")
-        harness.expect_clean(before, 2.5, "before")
+        harness.expect_clean(before, 2, "before")
         harness.expect_latency(before, expected, 4, "before")
         # One hole as long as the stop, and a little more to come back; never a stutter.
         silent_ms = during["silent_ms"]
         harness.check(silent_ms < STOP_S * 1000 + 400, f"{silent_ms:.0f} ms of silence after a stop of {STOP_S} s")
         harness.check(len(during["events"]) <= 6, f"{len(during['events'])} discontinuities from one stop")
-        harness.expect_clean(after, 2.5, "after")
-        harness.expect_latency(after, before["latency_all"]["median_ms"], 4, "after")
+        harness.expect_clean(after, 4.5, "after")
+        harness.expect_latency(steered, before["latency_all"]["median_ms"], TOLERANCE_MS, "after")
 
 
 harness.main(test)

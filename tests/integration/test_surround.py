@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Surround arrives channel by channel: the guest plays N times 200 Hz on its Nth channel, and the sink's speaker of the
-same name must play it, and nothing else."""
+"""Surround arrives channel by channel: the guest plays N times 200 Hz on its Nth channel, and the sink's speaker of
+the same name must play it, and nothing else."""
 
 import time
 
 import harness
 
 HZ = 200
+LEVEL = 10 ** (-1 / 20)
 # What the guest says, and the sink's speakers in another order than the guest's where that can be.
 LAYOUTS = (
     ("quad", 0x33, "FL FR RL RR", "FL,FR,RL,RR", (1, 2, 3, 4)),
@@ -34,8 +35,9 @@ def test():
             print(f"{title}: {[(channel['multiple'], round(channel['level'], 3)) for channel in found]}", flush=True)
             harness.check(tuple(channel["multiple"] for channel in found) == expected, f"{title}: channels misplaced")
             for channel in found:
-                harness.check(abs(channel["level"] - 10 ** (-1 / 20)) < 0.02, f"{title}: level {channel['level']:.3f}")
-                harness.check(channel["next_level"] < 0.005, f"{title}: {channel['next_level']:.3f} of another channel")
+                level, other = channel["level"], channel["next_level"]
+                harness.check(abs(level - LEVEL) < 0.02, f"{title}: level {level:.3f}")
+                harness.check(other < 0.005, f"{title}: {other:.3f} of another channel")
 
 
 harness.main(test)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A guest's tone arrives whole: no frame lost or doubled, whatever the quantum and the guest's clock.
 
-test_tone.py shm|udp QUANTUM: three guests at once, at 0, +500 and -500 ppm, each with a receiver and a sink of its own.
+test_tone.py shm|udp QUANTUM: three guests at once, at 0, +500 and -500 ppm, each with a receiver and a sink of its
+own.
 """
 
 import sys
