@@ -106,7 +106,7 @@ static void all_formats(void **state)
         uint8_t bytes[FRAMES * 8 * 4];
         const uint32_t width = bits / 8u;
         for (size_t i = 0; i < (size_t)FRAMES * channels; i++) {
-            int64_t value = ((int64_t)(i * 7919) % 60000 - 30000) << (bits - 16);
+            int64_t value = ((int64_t)(i * 7919) % 60000 - 30000) * (INT64_C(1) << (bits - 16));
             for (uint32_t b = 0; b < width; b++)
                 bytes[i * width + b] = (uint8_t)((uint64_t)value >> (8 * b));
         }

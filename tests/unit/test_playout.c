@@ -478,13 +478,14 @@ static void garbage(void **state)
     assert_int_equal(ear.zero, 0);
 
     /* Times and positions that leap: whatever is heard, it ends, and it recovers. */
-    static const int64_t cycles[] = {0, INT64_MAX / 2, 1};
+    static const int64_t cycles[] = {0, INT64_MAX / 4, 1};
     static const int64_t positions[] = {0, INT64_MAX / 4, -(INT64_MAX / 4)};
+    static const int64_t delays[] = {0, 1000 * 48000, -1000 * 48000};
     for (size_t i = 0; i < 9; i++) {
         const struct pull_time time = {.cycle_ns = cycles[i / 3],
                                        .position_frames = positions[i % 3],
                                        .rate = 48000,
-                                       .delay_frames = positions[i % 3],
+                                       .delay_frames = delays[i % 3],
                                        .clock_id = 7};
         playout_pull(rig->playout, rig->out, 256, &time);
         for (unsigned k = 0; k < 512; k++)
