@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MS_MAX           10000.0
+#define MS_MAX           1000.0 /* what a feed can hold twice */
 #define SECONDS_MAX      3600
 #define DEFAULT_CAP_NS   200000000
 #define DEFAULT_DEMO_SEC 20
@@ -272,9 +272,9 @@ static const struct {
     {{'s', "sink", "DEVICE", TEXT, "the same as -d", set_target}, IN_RUN | IN_DEMO},
     {{0, "server", "ADDR", TEXT, "sound server to connect to", set_server}, IN_RUN | IN_DEMO},
     {{'n', "name", "NAME", TEXT, "name in mixers and in status", set_name}, IN_RUN | IN_DEMO},
-    {{'t', "latency", "auto|MS", "auto or milliseconds from 0 to 10000",
+    {{'t', "latency", "auto|MS", "auto or milliseconds from 0 to 1000",
       "latency from the guest's chunk to the device (auto)", set_latency}, IN_RUN | IN_DEMO},
-    {{'l', "max-latency", "MS", "milliseconds from 0 (no cap) to 10000",
+    {{'l', "max-latency", "MS", "milliseconds from 0 (no cap) to 1000",
       "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_RUN | IN_DEMO},
     {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_RUN | IN_DEMO},
     {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN},

@@ -18,9 +18,9 @@ static const struct lesson {
     int64_t after_ns;
     double margin_ns;
 } lessons[TARGET_LESSONS] = {
-    {3000000000,  1.0 * NS_PER_MS},
-    {20000000000, 0.6 * NS_PER_MS},
-    {60000000000, 0.6 * NS_PER_MS}
+    {3000000000,  1.0 * NS_PER_MS },
+    {20000000000, 0.85 * NS_PER_MS},
+    {60000000000, 0.85 * NS_PER_MS}
 };
 
 void target_init(struct target_hold *target, double initial_ns)

@@ -106,7 +106,7 @@ def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--serial", action="store_true", help="one lane after the other instead of all at once")
-    parser.add_argument("--at", choices=("capture", "sink"), default="capture",
+    parser.add_argument("--at", choices=("capture", "sink"), default="sink",
                         help="whose cycle tells the time: the capture's, or the sink's, a quantum before")
     parser.add_argument("--json", help="all results into this file")
     parser.add_argument("lanes", nargs="*", metavar="LANE", help=" ".join(LANES))
