@@ -2,6 +2,9 @@
 #include "receiver/feed.h"
 #include "tests/unit/near.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,7 +109,7 @@ static void all_formats(void **state)
         uint8_t bytes[FRAMES * 8 * 4];
         const uint32_t width = bits / 8u;
         for (size_t i = 0; i < (size_t)FRAMES * channels; i++) {
-            int64_t value = ((int64_t)(i * 7919) % 60000 - 30000) << (bits - 16);
+            int64_t value = ((int64_t)(i * 7919) % 60000 - 30000) * (INT64_C(1) << (bits - 16));
             for (uint32_t b = 0; b < width; b++)
                 bytes[i * width + b] = (uint8_t)((uint64_t)value >> (8 * b));
         }
@@ -368,13 +371,63 @@ static void splice(void **state)
     }
 }
 
+struct shared {
+    struct guest guest;
+    atomic_bool done;
+};
+
+static void *write_chunks(void *arg)
+{
+    struct shared *shared = arg;
+    for (int i = 0; i < 3000; i++) {
+        shared->guest.now_ns += CHUNK_NS;
+        send_at(&shared->guest, shared->guest.now_ns, CHUNK, 0);
+        sched_yield();
+    }
+    atomic_store(&shared->done, true);
+    return NULL;
+}
+
+/* One thread writes, one reads as a playout does: what the view tells of is in the ring, and nothing is half made. */
+static void two_threads(void **state)
+{
+    (void)state;
+    static struct shared shared;
+    guest_init(&shared.guest);
+    const struct feed *feed = shared.guest.feed;
+    const struct frame_ring *ring = feed_ring(feed);
+    pthread_t writer;
+    assert_int_equal(pthread_create(&writer, NULL, write_chunks, &shared), 0);
+    struct feed_view view = {0};
+    uint64_t wrong = 0, last = 0;
+    bool done = false;
+    while (!done) {
+        done = atomic_load(&shared.done);
+        feed_read(feed, &view);
+        const uint64_t frame = (uint64_t)view.frame;
+        wrong += frame % CHUNK != 0 && view.dropped_frames == 0;
+        wrong += frame < last || frame > frame_ring_written(ring);
+        wrong += frame > 0 && fabs(view.period_ns * 48000.0 - 1e9) > 1e3;
+        last = frame;
+        size_t frames;
+        const float *at = frame > 0 ? frame_ring_peek(ring, frame - 1, &frames) : NULL;
+        wrong += at && view.dropped_frames == 0 && fabs((double)*at - (double)tone(frame - 1)) > 1e-6;
+        if (frame > 2 * CHUNK)
+            feed_release(shared.guest.feed, frame - 2 * CHUNK);
+    }
+    pthread_join(writer, NULL);
+    assert_int_equal(wrong, 0);
+    assert_int_equal(last + view.dropped_frames, shared.guest.sent);
+    guest_free(&shared.guest);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_formats), cmocka_unit_test(starts),      cmocka_unit_test(bursts),
         cmocka_unit_test(full_ring),   cmocka_unit_test(partly_full), cmocka_unit_test(pause),
         cmocka_unit_test(stall),       cmocka_unit_test(restart),     cmocka_unit_test(early),
-        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),
+        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),      cmocka_unit_test(two_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

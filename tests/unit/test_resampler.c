@@ -234,6 +234,14 @@ static void seek_without_history(void **state)
         run(bench, 256, 1.0);
         assert_true(worst(bench, from, 1.0, 256) < 2e-4);
 
+        /* Nothing is left of the step it ran at before. */
+        const double place = resampler_position(&bench->rs);
+        resampler_seek(&bench->rs, &bench->ring, place, 0.5, bench->spare);
+        assert_near(resampler_position(&bench->rs), place, 1.0);
+        const double again = resampler_position(&bench->rs);
+        run(bench, 256, 0.5);
+        assert_true(worst(bench, again, 0.5, 256) < 2e-4);
+
         /* Before what is still there: where that begins. */
         resampler_seek(&bench->rs, &bench->ring, 10.0, 1.0, bench->spare);
         assert_near(resampler_position(&bench->rs), (double)frame_ring_released(&bench->ring), 1.0);
