@@ -206,8 +206,7 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
     if (stored < block->frames) {
         feed->view.dropped_frames += block->frames - stored;
         clock_renumber(&feed->clock, -(int64_t)(block->frames - stored));
-    } else if (feed->dropping) {
-        mark_gap(feed, frame_ring_written(&feed->ring) - stored);
+        mark_gap(feed, frame_ring_written(&feed->ring)); /* now: whoever begins to listen shall not begin before it */
     }
     feed->dropping = stored < block->frames;
     feed->in_burst = block->flags & BLOCK_MORE;

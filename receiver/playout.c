@@ -211,7 +211,7 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
 }
 
 /* The largest quantum of the last 30 to 60 s. Returns by how much it grew now, in seconds. */
-static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_s)
+static double quantum_follow(struct playout *p, double elapsed_s)
 {
     struct device *device = &p->device;
     double before = fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
@@ -221,7 +221,7 @@ static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_
         device->quantum_max_s[0] = 0.0;
         device->quantum_window_s = 0.0;
     }
-    double quantum_s = (double)frames / device->rate;
+    double quantum_s = (double)device->frames / device->rate; /* of one cycle, however often it asked */
     device->quantum_max_s[0] = fmax(device->quantum_max_s[0], quantum_s);
     return before > 0.0 ? fmax(quantum_s - before, 0.0) : 0.0;
 }
@@ -357,8 +357,8 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
 /* Playing: keeps the fill on its target. */
 static void steer(struct playout *p, double line, double goal_s, double grown_s, double missed_s, double elapsed_s)
 {
-    if (grown_s > 0.0 && p->params.latency_ns == 0)
-        p->target.fill_s = fmax(p->target.fill_s + grown_s, goal_s);
+    if (grown_s > 0.0 && (p->params.latency_ns == 0 || p->stats.latency_infeasible))
+        p->target.fill_s = fmax(p->target.fill_s, goal_s);
     p->acquire_s -= elapsed_s;
     double slope = 0.0;
     double fill_s = frames_to_s(p, line - position(p));
@@ -490,7 +490,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     }
     double elapsed_s;
     double missed_s = device_follow(p, frames, time, &elapsed_s);
-    double grown_s = quantum_follow(p, frames, elapsed_s);
+    double grown_s = quantum_follow(p, elapsed_s);
     feed_read(p->feed, &p->view);
     bool mute = atomic_load_explicit(&p->mute, memory_order_relaxed);
 

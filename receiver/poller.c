@@ -4,8 +4,8 @@
 #define MS 1000000.0
 
 #define POLL_NS      (1.0 * MS)
-#define LEAD_NS      (1.0 * MS) /* and up to one POLL_NS of dither: 1.5 ms on average */
-#define COARSE_NS    (2.0 * MS) /* windows wider than this were slept through */
+#define LEAD_NS      (-0.5 * MS) /* with up to one POLL_NS of dither: about when the earliest chunks come */
+#define COARSE_NS    (2.0 * MS)  /* windows wider than this were slept through */
 #define IDLE_LOOK_NS (110.0 * MS)
 #define IDLE_FULL_NS (30000.0 * MS)
 

@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiver/playout.h"
+#include "tests/unit/near.h"
+#include "tests/unit/playout_rig.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FADES 0.0035 /* what fades of 5 and crossfades of 10 ms may add to a tone's slope */
+
+static const struct playout_params standard = {.quality = RESAMPLER_FASTEST};
+
+static struct rig *new_rig(const struct playout_params *params)
+{
+    struct rig *rig = rig_new(params);
+    assert_non_null(rig);
+    return rig;
+}
+
+/* One that has played for as long as it takes to lock. */
+static struct rig *new_locked(const struct playout_params *params)
+{
+    struct rig *rig = new_rig(params);
+    rig_run(rig, 20.0);
+    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+    assert_true(rig_stats(rig).locked);
+    return rig;
+}
+
+static void assert_smooth(const struct rig *rig, const struct rig_ear *ear)
+{
+    const double most = rig_slope(rig) * 1.03 + FADES;
+    if (!(ear->worst <= most))
+        print_error("a step of %g (%g is smooth) at frame %llu of %llu\n", ear->worst, most,
+                    (unsigned long long)ear->at, (unsigned long long)ear->frames);
+    assert_true(ear->worst <= most);
+}
+
+static void assert_parts_sum(const struct playout_stats *stats)
+{
+    assert_int_equal(stats->guest_ns + stats->jitter_ns + stats->quantum_ns + stats->resampler_ns + stats->device_ns,
+                     stats->total_ns);
+}
+
+static void bad_params(void **state)
+{
+    (void)state;
+    static const struct playout_params rows[] = {
+        {.latency_ns = -1}, {.max_latency_ns = -1}, {.quality = (enum resampler_quality)3}};
+    struct rig *rig = new_rig(&standard);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct playout *playout = NULL;
+        assert_int_equal(playout_create(&playout, rig->feed, &rows[i]), -EINVAL);
+        assert_null(playout);
+    }
+    playout_destroy(NULL);
+    rig_free(rig);
+}
+
+/* Whatever is asked for is filled to the last frame, and not a sample beyond. */
+static void any_quantum(void **state)
+{
+    (void)state;
+    static const uint32_t quanta[] = {1, 2, 3, 31, 64, 100, 256, 441, 1023, 1024, 1025, 2048, 4097, 8192};
+    for (size_t i = 0; i < sizeof quanta / sizeof quanta[0]; i++) {
+        struct rig *rig = new_rig(&standard);
+        struct rig_ear ear;
+        rig->quantum = quanta[i];
+        rig_listen(rig, &ear);
+        rig_run(rig, 3.0);
+        for (uint32_t k = 2 * quanta[i]; k < 2 * RIG_FRAMES; k++)
+            assert_true(isnan(rig->out[k])); /* untouched */
+        assert_smooth(rig, &ear);
+        assert_near(ear.peak, RIG_LEVEL * sqrt(1.0), 0.01);
+        assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+        assert_int_equal(rig_stats(rig).underruns, 0);
+        assert_int_equal(rig_stats(rig).quantum_frames, quanta[i]);
+        rig_free(rig);
+    }
+}
+
+static void silence_before_data(void **state)
+{
+    (void)state;
+    struct rig *rig = new_rig(&standard);
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    rig->paused = true;
+    rig_run(rig, 2.0);
+    assert_int_equal(ear.zero, ear.frames);
+    assert_true(ear.frames > 90000);
+    struct playout_stats stats = rig_stats(rig);
+    assert_int_equal(stats.state, PLAYOUT_WAITING);
+    assert_int_equal(stats.underruns, 0);
+    assert_true(playout_silent(rig->playout));
+    rig_free(rig);
+}
+
+/* The first sound comes where the fill has reached the target: not before, not after. */
+static void starts_at_target(void **state)
+{
+    (void)state;
+    for (int quality = RESAMPLER_FASTEST; quality <= RESAMPLER_BEST; quality++) {
+        const struct playout_params params = {.quality = (enum resampler_quality)quality};
+        struct rig *rig = new_rig(&params);
+        struct rig_ear ear;
+        rig_listen(rig, &ear);
+        while (ear.first == UINT64_MAX)
+            rig_run(rig, 0.001);
+        struct playout_trace trace = rig_trace(rig);
+        struct playout_stats stats = rig_stats(rig);
+        assert_near(trace.fill_s, trace.target_s, 0.1e-3);
+        assert_near(trace.target_s, (double)(stats.target_ns - stats.device_ns) * 1e-9, 1e-6);
+        /* chunk + 18 ms, quantum, look-ahead */
+        assert_near(trace.target_s, 0.038 + 256.0 / 48000.0 + resampler_lookahead(params.quality, 1.0) / 48000.0,
+                    1e-3);
+        rig_run(rig, 1.0);
+        assert_smooth(rig, &ear);
+        assert_int_equal(rig_stats(rig).dropped_frames, 0); /* from its very first frame */
+        rig_free(rig);
+    }
+}
+
+/* Locked to a guest off by 300 ppm on a device off by -200: its drift is told, the fill stands. */
+static void follows(void **state)
+{
+    (void)state;
+    struct rig *rig = new_rig(&standard);
+    struct rig_ear ear;
+    rig->guest_ppm = 300.0;
+    rig->device_ppm = -200.0;
+    rig->delay_frames = 512;
+    rig_run(rig, 60.0);
+    rig_listen(rig, &ear);
+    for (int i = 0; i < 60; i++) {
+        rig_run(rig, 1.0);
+        struct playout_stats stats = rig_stats(rig);
+        assert_parts_sum(&stats);
+        assert_true(stats.locked);
+        assert_near(stats.drift_ppm, 500.0, 5.0);
+        assert_near((double)(stats.total_ns - stats.target_ns), 0.0, 1.0e6);
+        assert_near((double)stats.device_ns, 512e9 / 48000.0, 10.0);
+        assert_int_equal(stats.guest_ns, 20 * RIG_MS);
+    }
+    assert_smooth(rig, &ear);
+    assert_int_equal(ear.zero, 0);
+    assert_near(rig_trace(rig).step, 1.0005, 5e-6);
+    assert_int_equal(rig_stats(rig).underruns + rig_stats(rig).resyncs + rig_stats(rig).xrun_frames, 0);
+    assert_int_equal(rig_stats(rig).device_rate, 48000);
+    rig_free(rig);
+}
+
+/* A guest held up for longer than there is in hand: one drop-out, faded, however long it takes. */
+static void underrun(void **state)
+{
+    (void)state;
+    static const double seconds[] = {0.08, 0.1, 0.5};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
+        struct rig *rig = new_locked(&standard);
+        struct rig_ear ear;
+        rig_listen(rig, &ear);
+        rig->stalled = true;
+        rig_run(rig, seconds[i]);
+        assert_int_equal(rig_stats(rig).state, PLAYOUT_STARVED);
+        assert_true(playout_silent(rig->playout));
+        rig->stalled = false;
+        rig_run(rig, 5.0);
+        assert_smooth(rig, &ear);
+        assert_true(ear.zero > 0);
+        assert_int_equal(rig_stats(rig).underruns, 1);
+        assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+        assert_near(rig_trace(rig).error_s, 0.0, 1e-3);
+        rig_run(rig, 20.0);
+        assert_int_equal(rig_stats(rig).underruns, 1);
+        rig_free(rig);
+    }
+}
+
+/* Nothing comes because nothing is played: that is no drop-out, and afterwards the first chunk is heard. */
+static void pause(void **state)
+{
+    (void)state;
+    static const double seconds[] = {0.2, 1.0, 30.0};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
+        struct rig *rig = new_locked(&standard);
+        struct rig_ear ear;
+        rig->paused = true;
+        rig_run(rig, seconds[i]);
+        assert_true(playout_silent(rig->playout));
+        const uint64_t heard = rig_stats(rig).frames, dropped = rig_stats(rig).dropped_frames;
+        rig->paused = false;
+        rig_listen(rig, &ear);
+        rig_run(rig, 5.0);
+        struct playout_stats stats = rig_stats(rig);
+        assert_smooth(rig, &ear);
+        assert_int_equal(stats.underruns, 0);
+        assert_int_equal(stats.resyncs, 0);
+        /* all but the look-ahead's worth of the old end, which a fade had cut short */
+        assert_true(stats.dropped_frames - dropped < 100);
+        assert_true(stats.frames - heard > 5 * 48000 - 4800);
+        rig_free(rig);
+    }
+}
+
+/* The fill is far off all at once: a crossfade, counted once, and no step. */
+static void resync(void **state)
+{
+    (void)state;
+    for (int side = -1; side <= 1; side += 2) {
+        const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 150 * RIG_MS};
+        struct rig *rig = new_locked(&params);
+        struct rig_ear ear;
+        rig_listen(rig, &ear);
+        rig->delay_frames += side * -2400; /* the device's own latency changes by 50 ms: so must the fill */
+        rig->delay_frames = rig->delay_frames < 0 ? 0 : rig->delay_frames;
+        if (side > 0)
+            rig->guest_due_ns -= 60 * RIG_MS; /* the guest is 60 ms ahead from now on */
+        rig_run(rig, 30.0);
+        assert_smooth(rig, &ear);
+        assert_int_equal(rig_stats(rig).underruns, 0);
+        assert_int_equal(ear.zero, 0);
+        if (side > 0)
+            assert_int_equal(rig_stats(rig).resyncs, 1);
+        rig_free(rig);
+    }
+}
+
+static void mute(void **state)
+{
+    (void)state;
+    struct rig *rig = new_locked(&standard);
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    assert_false(playout_silent(rig->playout));
+    playout_mute(rig->playout, true);
+    assert_false(playout_silent(rig->playout)); /* not yet */
+    rig_run(rig, 0.012);
+    assert_true(playout_silent(rig->playout));
+    assert_true(ear.zero >= 256);
+    rig_run(rig, 1.0);
+    assert_true(ear.frames - ear.zero <= 512); /* 5 ms, to the end of a cycle */
+    assert_smooth(rig, &ear);
+
+    playout_mute(rig->playout, false);
+    rig_run(rig, 0.1);
+    assert_false(playout_silent(rig->playout));
+    rig_run(rig, 5.0);
+    assert_smooth(rig, &ear);
+    assert_near(ear.peak, RIG_LEVEL, 0.01);
+    assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 1e-3); /* from the target fill, not from a backlog */
+    assert_int_equal(rig_stats(rig).underruns, 0);
+    assert_int_equal(rig_stats(rig).resyncs, 0);
+    rig_free(rig);
+
+    rig = new_rig(&standard); /* nothing sounds: silent at once, and for as long as it is asked for */
+    playout_mute(rig->playout, true);
+    assert_true(playout_silent(rig->playout));
+    rig_listen(rig, &ear);
+    rig_run(rig, 1.0);
+    assert_int_equal(ear.zero, ear.frames);
+    rig_free(rig);
+}
+
+/* Muted for so long that the ring overflows: what is heard then is what the guest says then. */
+static void nothing_stale(void **state)
+{
+    (void)state;
+    struct rig *rig = new_rig(&standard);
+    struct rig_ear ear;
+    playout_mute(rig->playout, true);
+    rig->level = 0.9;
+    rig_run(rig, 10.0);
+    rig->level = 0.1;
+    rig_run(rig, 10.0);
+    playout_mute(rig->playout, false);
+    rig_listen(rig, &ear);
+    rig_run(rig, 5.0);
+    assert_near(ear.peak, 0.1, 0.002);
+    assert_true(ear.first - (rig->produced - ear.frames) < 48000 / 5);
+    assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 1e-3);
+    rig_free(rig);
+}
+
+static void quantum_change(void **state)
+{
+    (void)state;
+    static const struct playout_params rows[] = {
+        {.quality = RESAMPLER_FASTEST},
+        { .quality = RESAMPLER_FASTEST,    .latency_ns = 5 * RIG_MS}  /* plays as auto */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct rig *rig = new_locked(&rows[i]);
+        struct rig_ear ear;
+        const double before_s = rig_trace(rig).target_s;
+        rig_listen(rig, &ear);
+        rig->quantum = 384; /* a little: what is in hand lasts until the target is raised, which is at once */
+        rig_run(rig, 0.05);
+        assert_near(rig_trace(rig).target_s - before_s, 128.0 / 48000.0, 1e-3);
+        assert_int_equal(rig_stats(rig).underruns, 0);
+        rig->quantum = 1024;
+        rig_run(rig, 1.0);
+        assert_near(rig_trace(rig).target_s - before_s, 768.0 / 48000.0, 1.5e-3);
+        assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 1e-3);
+        rig->quantum = 256;
+        rig_run(rig, 20.0);
+        rig->quantum = 1024; /* still remembered: nothing to change */
+        rig_run(rig, 20.0);
+        assert_smooth(rig, &ear);
+        assert_true(rig_stats(rig).underruns <= 1);
+        assert_true(rig_stats(rig).locked);
+        rig_free(rig);
+    }
+}
+
+/* The graph changes its rate while it plays, up and down: no step, no drop-out, the same fill. */
+static void rate_change(void **state)
+{
+    (void)state;
+    static const uint32_t rates[] = {44100, 48000, 96000, 44100, 96000, 48000, 192000, 48000};
+    for (int quality = RESAMPLER_FASTEST; quality <= RESAMPLER_BEST; quality++) {
+        const struct playout_params params = {.quality = (enum resampler_quality)quality, .latency_ns = 80 * RIG_MS};
+        struct rig *rig = new_locked(&params);
+        for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+            struct rig_ear ear;
+            const double slope = rig_slope(rig);
+            const double before_s = rig_trace(rig).fill_s;
+            rig_listen(rig, &ear);
+            rig_set_rate(rig, rates[i]);
+            rig_run(rig, 1.0);
+            const double most = fmax(slope, rig_slope(rig)) * 1.03 + FADES;
+            if (!(ear.worst <= most))
+                print_error("to %u, quality %d: a step of %g at %llu\n", rates[i], quality, ear.worst,
+                            (unsigned long long)(ear.at - (rig->produced - ear.frames)));
+            assert_true(ear.worst <= most);
+            assert_int_equal(ear.zero, 0);
+            assert_int_equal(rig_stats(rig).underruns, 0);
+            assert_int_equal(rig_stats(rig).device_rate, rates[i]);
+            assert_near(rig_trace(rig).fill_s, before_s, 1e-3);
+            assert_near(rig_trace(rig).step, 48000.0 / rates[i], 48000.0 / rates[i] * 100e-6);
+        }
+        rig_free(rig);
+    }
+}
+
+/* Two changes within one crossfade. */
+static void rate_change_twice(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 80 * RIG_MS};
+    struct rig *rig = new_locked(&params);
+    struct rig_ear ear;
+    const double before_s = rig_trace(rig).fill_s;
+    rig_listen(rig, &ear);
+    rig->quantum = 64;
+    rig_set_rate(rig, 44100);
+    rig_run(rig, 0.004);
+    rig_set_rate(rig, 96000);
+    rig_run(rig, 0.004);
+    rig_set_rate(rig, 48000);
+    rig_run(rig, 2.0);
+    assert_true(ear.worst <= RIG_LEVEL * 2.0 * M_PI * RIG_HZ / 44100.0 * 1.03 + FADES);
+    assert_near(rig_trace(rig).fill_s, before_s, 1e-3);
+    assert_int_equal(rig_stats(rig).underruns, 0);
+    rig_free(rig);
+}
+
+/* Asked twice in one cycle, now and then: at most the first time is a surprise. */
+static void doubled_pull(void **state)
+{
+    (void)state;
+    struct rig *rig = new_locked(&standard);
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    for (int i = 0; i < 20; i++) {
+        rig->twice = true;
+        rig_run(rig, 1.0);
+    }
+    assert_smooth(rig, &ear);
+    assert_true(rig_stats(rig).underruns <= 1);
+    assert_int_equal(rig_stats(rig).resyncs, 0);
+    assert_int_equal(rig_stats(rig).xrun_frames, 0);
+    assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 1e-3);
+    rig_free(rig);
+}
+
+/* The device goes on without asking: the frames are counted, the latency is as before. */
+static void device_gap(void **state)
+{
+    (void)state;
+    static const double seconds[] = {0.03, 0.3, 3.0};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
+        struct rig *rig = new_locked(&standard);
+        const double before_s = rig_trace(rig).fill_s;
+        rig->stopped = true;
+        rig_run(rig, seconds[i]);
+        rig->stopped = false;
+        rig_run(rig, 2.0);
+        assert_near((double)rig_stats(rig).xrun_frames, seconds[i] * 48000.0, 513.0);
+        assert_near(rig_trace(rig).fill_s, before_s, 1.5e-3);
+        assert_int_equal(rig_stats(rig).underruns, 0);
+        assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+        rig_free(rig);
+    }
+}
+
+/* Moved to another device: its position and phase have nothing to do with the old one's. */
+static void device_moved(void **state)
+{
+    (void)state;
+    struct rig *rig = new_locked(&standard);
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    const double before_s = rig_trace(rig).fill_s;
+    rig->clock_id++;
+    rig->position = -5000000;
+    rig->cycle_ns += 2e6;
+    rig->device_ppm = -400.0;
+    rig->flags = PULL_DISCONTINUITY;
+    rig_run(rig, 30.0);
+    assert_smooth(rig, &ear);
+    assert_int_equal(ear.zero, 0);
+    assert_near(rig_trace(rig).fill_s, before_s, 1.5e-3);
+    assert_near(rig_stats(rig).drift_ppm, 400.0, 20.0);
+    assert_int_equal(rig_stats(rig).underruns, 0);
+    rig_free(rig);
+}
+
+/* Faster than real time: the loop holds still, nothing is learnt and nothing jumps. */
+static void freewheel(void **state)
+{
+    (void)state;
+    struct rig *rig = new_locked(&standard);
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    const double step = rig_trace(rig).step;
+    rig->keep = PULL_FREEWHEEL;
+    for (int i = 0; i < 200; i++) {
+        rig_run(rig, 0.005);
+        assert_true(rig_trace(rig).step == step);
+    }
+    rig->keep = 0;
+    rig_run(rig, 5.0);
+    assert_smooth(rig, &ear);
+    assert_int_equal(ear.zero, 0);
+    assert_int_equal(rig_stats(rig).resyncs + rig_stats(rig).underruns, 0);
+    assert_true(rig_stats(rig).locked);
+    rig_free(rig);
+}
+
+/* What cannot be a device's is answered with silence, and does not disturb what comes after it. */
+static void garbage(void **state)
+{
+    (void)state;
+    static const uint32_t rates[] = {0, 1, 7999, 768001, UINT32_MAX};
+    struct rig *rig = new_locked(&standard);
+    struct playout_stats stats;
+    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+        const struct pull_time time = {
+            .cycle_ns = llround(rig->cycle_ns), .position_frames = rig->position, .rate = rates[i], .clock_id = 7};
+        memset(rig->out, 0xFF, sizeof rig->out);
+        playout_pull(rig->playout, rig->out, 256, &time);
+        for (unsigned k = 0; k < 512; k++)
+            assert_true(rig->out[k] == 0.0f);
+        assert_true(isnan(rig->out[512]));
+        playout_get_stats(rig->playout, &stats);
+        assert_int_equal(stats.device_rate, 48000);
+    }
+    const struct pull_time none = {
+        .cycle_ns = llround(rig->cycle_ns), .position_frames = rig->position, .rate = 48000};
+    memset(rig->out, 0xFF, sizeof rig->out);
+    playout_pull(rig->playout, rig->out, 0, &none);
+    assert_true(isnan(rig->out[0]));
+    struct rig_ear ear;
+    rig_listen(rig, &ear);
+    rig_run(rig, 2.0);
+    assert_smooth(rig, &ear);
+    assert_int_equal(ear.zero, 0);
+
+    /* Times and positions that leap: whatever is heard, it ends, and it recovers. */
+    static const int64_t cycles[] = {0, INT64_MAX / 2, 1};
+    static const int64_t positions[] = {0, INT64_MAX / 4, -(INT64_MAX / 4)};
+    for (size_t i = 0; i < 9; i++) {
+        const struct pull_time time = {.cycle_ns = cycles[i / 3],
+                                       .position_frames = positions[i % 3],
+                                       .rate = 48000,
+                                       .delay_frames = positions[i % 3],
+                                       .clock_id = 7};
+        playout_pull(rig->playout, rig->out, 256, &time);
+        for (unsigned k = 0; k < 512; k++)
+            assert_true(fabsf(rig->out[k]) <= 1.0f);
+    }
+    rig_run(rig, 5.0);
+    rig_listen(rig, &ear);
+    rig_run(rig, 5.0);
+    assert_int_equal(ear.zero, 0);
+    assert_near(ear.peak, RIG_LEVEL, 0.01);
+    assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 2e-3);
+    rig_free(rig);
+}
+
+/* --latency is the total from the chunk to the device. */
+static void latency_asked(void **state)
+{
+    (void)state;
+    static const int64_t asked_ms[] = {35, 60, 150};
+    for (size_t i = 0; i < sizeof asked_ms / sizeof asked_ms[0]; i++) {
+        const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = asked_ms[i] * RIG_MS};
+        struct rig *rig = new_rig(&params);
+        rig->delay_frames = 256;
+        rig_run(rig, 30.0);
+        struct playout_stats stats = rig_stats(rig);
+        assert_parts_sum(&stats);
+        assert_int_equal(stats.target_ns, asked_ms[i] * RIG_MS);
+        assert_near((double)stats.total_ns, (double)(asked_ms[i] * RIG_MS), 0.5e6);
+        assert_false(stats.latency_infeasible);
+        assert_int_equal(stats.underruns, 0);
+        rig_free(rig);
+    }
+}
+
+static void latency_infeasible(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 26 * RIG_MS};
+    struct rig *infeasible = new_locked(&params), *plain = new_locked(&standard);
+    struct playout_stats stats = rig_stats(infeasible);
+    assert_true(stats.latency_infeasible); /* 20 + 5.3 + 0.4 + 1 */
+    assert_int_equal(stats.target_ns, rig_stats(plain).target_ns);
+    assert_parts_sum(&stats);
+    rig_free(infeasible);
+    rig_free(plain);
+}
+
+/* Less than the guest's lateness needs: kept, and told. */
+static void latency_too_short(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 30 * RIG_MS};
+    struct rig *rig = new_rig(&params);
+    rig->late_ns = 15 * RIG_MS;
+    rig_run(rig, 40.0);
+    struct playout_stats stats = rig_stats(rig);
+    assert_true(stats.jitter_exceeds);
+    assert_false(stats.latency_infeasible);
+    assert_int_equal(stats.target_ns, 30 * RIG_MS);
+    assert_parts_sum(&stats);
+    rig_free(rig);
+}
+
+/* --max-latency caps auto, whatever the guest's lateness or the quantum; but not below what cannot be done without. */
+static void max_latency(void **state)
+{
+    (void)state;
+    const struct playout_params capped = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 40 * RIG_MS};
+    struct rig *rig = new_rig(&capped);
+    rig->late_ns = 30 * RIG_MS;
+    rig_run(rig, 60.0);
+    assert_int_equal(rig_stats(rig).target_ns, 40 * RIG_MS);
+    assert_true(rig_stats(rig).jitter_exceeds);
+    rig->quantum = 1024;
+    rig_run(rig, 0.5);
+    assert_near((double)rig_stats(rig).total_ns, 20e6 + 1046e9 / 48000.0 + 1e6, 2e6); /* that much it needs */
+    rig_free(rig);
+
+    const struct playout_params loose = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 200 * RIG_MS};
+    struct rig *free_one = new_locked(&standard), *loose_one = new_locked(&loose);
+    assert_int_equal(rig_stats(loose_one).target_ns, rig_stats(free_one).target_ns);
+    assert_false(rig_stats(loose_one).jitter_exceeds);
+    rig_free(free_one);
+    rig_free(loose_one);
+
+    const struct playout_params tight = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 1 * RIG_MS};
+    rig = new_locked(&tight);
+    assert_near((double)rig_stats(rig).target_ns, 20e6 + 256e9 / 48000.0 + 22e9 / 48000.0 + 1e6, 0.2e6);
+    rig_free(rig);
+}
+
+/* The device is there only 300 ms after the guest: its first chunk is heard, and the latency of that is soon gone. */
+static void late_start(void **state)
+{
+    (void)state;
+    struct rig *rig = new_rig(&standard);
+    struct rig_ear ear;
+    rig->stopped = true;
+    rig_run(rig, 0.3);
+    rig->stopped = false;
+    rig_listen(rig, &ear);
+    rig_run(rig, 0.01);
+    assert_true(rig_trace(rig).position < 1000.0); /* frames of the guest's: the beginning */
+    assert_int_equal(rig_stats(rig).dropped_frames, 0);
+    assert_true(ear.first - (rig->produced - ear.frames) < 512);
+    rig_run(rig, 1.0);
+    assert_true(rig_trace(rig).fill_s > 0.2); /* the tone is never quiet */
+    rig_run(rig, 1.5);
+    assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 2e-3);
+    assert_smooth(rig, &ear);
+    assert_int_equal(rig_stats(rig).resyncs + rig_stats(rig).underruns, 0);
+    rig_free(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_params),
+        cmocka_unit_test(any_quantum),
+        cmocka_unit_test(silence_before_data),
+        cmocka_unit_test(starts_at_target),
+        cmocka_unit_test(follows),
+        cmocka_unit_test(underrun),
+        cmocka_unit_test(pause),
+        cmocka_unit_test(resync),
+        cmocka_unit_test(mute),
+        cmocka_unit_test(nothing_stale),
+        cmocka_unit_test(quantum_change),
+        cmocka_unit_test(rate_change),
+        cmocka_unit_test(rate_change_twice),
+        cmocka_unit_test(doubled_pull),
+        cmocka_unit_test(device_gap),
+        cmocka_unit_test(device_moved),
+        cmocka_unit_test(freewheel),
+        cmocka_unit_test(garbage),
+        cmocka_unit_test(latency_asked),
+        cmocka_unit_test(latency_infeasible),
+        cmocka_unit_test(latency_too_short),
+        cmocka_unit_test(max_latency),
+        cmocka_unit_test(late_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
