@@ -124,7 +124,7 @@ class Bench:
         earshot, guest = self.start(transport, "medium")
         time.sleep(SETTLE_S)
         guest.end()
-        percent, wakeups, parts = measure(earshot, self.options.idle, settle=30)
+        percent, wakeups, parts = measure(earshot, self.options.idle, settle=31)
         earshot.end()
         self.judge(percent <= IDLE_MAX and wakeups <= WAKEUPS_MAX,
                    f"{transport}, nothing to play: {percent:.3f} % of a core, {wakeups:.1f} wake-ups a second "

@@ -196,11 +196,13 @@ class Session:
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind not in (None, Skip):
-            self.show_logs()
-        if kind is Failed:
-            value.worst_stall_ms = self.worst_stall_ms()
-        self.close()
+        try:
+            if kind not in (None, Skip):
+                self.show_logs()
+            if kind is Failed:
+                value.worst_stall_ms = self.worst_stall_ms()
+        finally:
+            self.close()
 
     def close(self):
         for process in reversed(self.processes):
