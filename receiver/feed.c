@@ -215,6 +215,7 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
         return;
 
     observe(feed, block, now_ns);
+    feed->target.unit_ns = (double)block->chunk_frames * NS_PER_S / feed->format.rate;
     feed->view.time_ns = feed->clock.origin_ns + llround(feed->clock.x_ns);
     feed->view.frame = (double)feed->clock.frame;
     feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;

@@ -27,6 +27,7 @@
 #define CATCH_UP_S       2.0 /* and the lateness that comes of it is gone after this, or at the first quiet moment */
 #define QUIET            0.001f
 #define QUANTUM_KEEP_S   30.0 /* the largest quantum of the last 30-60 s counts */
+#define ASKED_OFTEN      3    /* times in half of that */
 #define BREAK_MAX_S      1.0
 #define FRESH_ID_SIGMA   300e-6
 #define SAME_ID_SIGMA    50e-6
@@ -44,6 +45,7 @@ struct device {
     uint32_t frames;       /* of the last pull */
     double quantum_max_s[2];
     double quantum_window_s; /* age of the current half window */
+    unsigned asked_again;    /* pulls beyond one a cycle in it */
 };
 
 struct playout {
@@ -56,6 +58,7 @@ struct playout {
     struct device device;
     struct feed_view view;
     uint64_t epoch, gaps; /* as last acted on */
+    bool jump_due;        /* the device lost or gained time: go where the fill ought to be */
     bool rate_changed;    /* the device's nominal rate, since the last pull */
     struct rate_loop loop;
     struct rate_target target;
@@ -172,6 +175,7 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
     if (asked_again(device, time)) {
         device->queued_frames = time->delay_frames - device->delay_frames;
         device->frames += frames;
+        device->asked_again++;
         return 0.0;
     }
     device->queued_frames = 0;
@@ -211,7 +215,7 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
 }
 
 /* The largest quantum of the last 30 to 60 s. Returns by how much it grew now, in seconds. */
-static double quantum_follow(struct playout *p, double elapsed_s)
+static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_s)
 {
     struct device *device = &p->device;
     double before = fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
@@ -220,8 +224,11 @@ static double quantum_follow(struct playout *p, double elapsed_s)
         device->quantum_max_s[1] = device->quantum_max_s[0];
         device->quantum_max_s[0] = 0.0;
         device->quantum_window_s = 0.0;
+        device->asked_again = 0;
     }
-    double quantum_s = (double)device->frames / device->rate; /* of one cycle, however often it asked */
+    /* A device that often asks twice in a cycle needs so much in each; one that did it once has had a hiccup. */
+    uint32_t needed = device->asked_again >= ASKED_OFTEN ? device->frames : frames;
+    double quantum_s = (double)needed / device->rate;
     device->quantum_max_s[0] = fmax(device->quantum_max_s[0], quantum_s);
     return before > 0.0 ? fmax(quantum_s - before, 0.0) : 0.0;
 }
@@ -317,6 +324,7 @@ static void begin(struct playout *p, double place, double error_s)
 {
     resampler_seek(voice(p), p->ring, place, p->step, p->spare);
     p->phase = PLAYING;
+    p->jump_due = false;
     p->fade_left = 0;
     p->gain = 0.0;
     p->catch_up_s = error_s > CATCH_UP_ERROR_S ? CATCH_UP_S : 0.0;
@@ -379,11 +387,14 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     }
     double place = line - p->target.fill_s * p->source_rate;
     double nominal = p->source_rate / p->device.rate;
+    p->jump_due = p->jump_due || missed_s != 0.0 || grown_s > SMALL_JUMP_S;
     if (p->rate_changed) { /* the other voice starts at the new ratio instead of gliding to it */
         p->rate_changed = false;
         p->step = nominal;
         jump(p, p->catch_up_s > 0.0 ? position(p) : place);
-    } else if (missed_s != 0.0 || grown_s > SMALL_JUMP_S) {
+        p->jump_due = false;
+    } else if (p->jump_due && p->fade_left == 0) {
+        p->jump_due = false;
         if (fabs(error_s) > SMALL_JUMP_S && p->catch_up_s <= 0.0)
             jump(p, place);
     } else if (p->catch_up_s > 0.0) {
@@ -490,7 +501,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     }
     double elapsed_s;
     double missed_s = device_follow(p, frames, time, &elapsed_s);
-    double grown_s = quantum_follow(p, elapsed_s);
+    double grown_s = quantum_follow(p, frames, elapsed_s);
     feed_read(p->feed, &p->view);
     bool mute = atomic_load_explicit(&p->mute, memory_order_relaxed);
 

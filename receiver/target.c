@@ -11,6 +11,7 @@
 #define USED_UP_NS     (0.1 * NS_PER_MS) /* so little margin left: raise */
 #define LOWER_STEP_NS  (1.1 * NS_PER_MS)
 #define AHEAD          0.5
+#define STALL_NS       (10.0 * NS_PER_MS)
 #define OUTLIER        2.0
 
 /* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
@@ -28,9 +29,17 @@ void target_init(struct target_hold *target, double initial_ns)
     *target = (struct target_hold){.hold_ns = initial_ns};
 }
 
+/* Far above the hold, or what goes beyond the guest's own chunk far above what usually does. */
+static bool is_stall(const struct target_hold *target, double lateness_ns)
+{
+    double usual_ns = target->hold_ns - target->unit_ns;
+    return lateness_ns > OUTLIER * target->hold_ns ||
+           (target->unit_ns > 0.0 && lateness_ns - target->unit_ns > OUTLIER * usual_ns + STALL_NS);
+}
+
 static void accept(struct target_hold *target, int64_t now_ns, double lateness_ns)
 {
-    if (lateness_ns > OUTLIER * target->hold_ns) {
+    if (is_stall(target, lateness_ns)) {
         double worst_ns = lateness_ns;
         lateness_ns = 0.0;
         if (target->stall_ns > 0.0 && now_ns - target->stall_at_ns <= STALL_AGAIN_NS)
