@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #define NS_PER_S         1e9
@@ -28,6 +29,7 @@
 #define QUIET            0.001f
 #define QUANTUM_KEEP_S   30.0 /* the largest quantum of the last 30-60 s counts */
 #define ASKED_OFTEN      3    /* times in half of that */
+#define STATS_TRIES      1000
 #define BREAK_MAX_S      1.0
 #define FRESH_ID_SIGMA   300e-6
 #define SAME_ID_SIGMA    50e-6
@@ -295,6 +297,8 @@ static void jump(struct playout *p, double place)
 /* Nothing to be heard in the next `seconds`? */
 static bool quiet_for(const struct playout *p, double seconds)
 {
+    if (seconds <= 0.0)
+        return false;
     uint64_t from = (uint64_t)position(p);
     uint64_t end = from + (uint64_t)(seconds * p->source_rate);
     if (end > frame_ring_written(p->ring))
@@ -568,8 +572,12 @@ bool playout_silent(const struct playout *playout)
 
 void playout_get_stats(const struct playout *playout, struct playout_stats *stats)
 {
-    if (!seqlock_read(&playout->published, stats, sizeof *stats))
-        *stats = (struct playout_stats){0};
+    for (int i = 0; i < STATS_TRIES; i++) { /* [rt] may have been interrupted in the middle of writing */
+        if (seqlock_read(&playout->published, stats, sizeof *stats))
+            return;
+        sched_yield();
+    }
+    *stats = (struct playout_stats){0};
 }
 
 void playout_get_trace(const struct playout *playout, struct playout_trace *trace)

@@ -12,6 +12,7 @@
 #define LOWER_STEP_NS  (1.1 * NS_PER_MS)
 #define AHEAD          0.5
 #define STALL_NS       (10.0 * NS_PER_MS)
+#define AHEAD_MAX_NS   (5.0 * NS_PER_MS)
 #define OUTLIER        2.0
 
 /* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
@@ -49,7 +50,8 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
     }
     target->window_max_ns[0] = fmax(target->window_max_ns[0], lateness_ns);
     if (lateness_ns > target->hold_ns - USED_UP_NS) /* what grows is met half-way ahead */
-        target->hold_ns = lateness_ns + MARGIN_NS + AHEAD * fmax(lateness_ns - target->hold_ns, 0.0);
+        target->hold_ns =
+            lateness_ns + MARGIN_NS + AHEAD * fmin(fmax(lateness_ns - target->hold_ns, 0.0), AHEAD_MAX_NS);
 }
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
