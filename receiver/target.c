@@ -12,7 +12,7 @@
 #define LOWER_STEP_NS  (1.1 * NS_PER_MS)
 #define AHEAD          0.5
 #define STALL_NS       (10.0 * NS_PER_MS)
-#define AHEAD_MAX_NS   (5.0 * NS_PER_MS)
+#define AHEAD_MAX_NS   (20.0 * NS_PER_MS)
 #define OUTLIER        2.0
 
 /* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
