@@ -55,9 +55,10 @@ static int make_ring_path(struct demo *demo)
     return -errno;
 }
 
-/* The melody, as a file without a name. */
+/* The melody, as a file without a name; -1 where there is none: then it is a tone. */
 static int melody_fd(void)
 {
+#ifdef EARSHOT_WAV
     size_t bytes = 0, done = 0;
     uint8_t *wav = demo_melody_wav(&bytes);
     int fd = wav ? memfd_create("melody", MFD_CLOEXEC) : -1;
@@ -74,6 +75,9 @@ static int melody_fd(void)
     }
     free(wav);
     return fd;
+#else
+    return -1; /* `earshot guest` could not read it */
+#endif
 }
 
 /* A process of its own, as a guest is, with a clock that is off as a guest's is. It ends by itself should this
@@ -82,10 +86,7 @@ static int start_guest(struct demo *demo, unsigned seconds)
 {
     char length[16];
     snprintf(length, sizeof(length), "%u", seconds + 10);
-    int melody = -1;
-#ifdef EARSHOT_WAV
-    melody = melody_fd();
-#endif
+    int melody = melody_fd();
     char *argv[] = {"earshot", "guest",     "--shm", demo->ring, "--ppm", "80", "--jitter", "1",
                     "--quiet", "--seconds", length,  NULL,       NULL,    NULL, NULL};
     unsigned argc = 11;

@@ -20,7 +20,7 @@
 
 struct target_hold {
     double hold_ns;
-    double unit_ns; /* what the guest delivers at once: the part of a lateness that is none; 0: unknown */
+    double unit_ns;          /* what the guest delivers at once: the part of a lateness that is none; 0: unknown */
     double window_max_ns[2]; /* two half-windows of 30 s, the current one first */
     int64_t window_start_ns;
     int64_t below_since_ns;

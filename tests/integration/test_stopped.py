@@ -13,6 +13,7 @@ LATENCY_MS = 60
 STOP_S = 0.3
 HEALED_NS = 3000000000  # after it no corner of the sound: a guest that resumes may be late for two seconds first
 STEERED_NS = 7000000000  # after it the latency is what it was: up to 20 ms are steered away, not jumped
+SETTLE_S = 3.5  # what the guest said before the receiver was ready is dropped within two seconds
 TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum for a while
 
 
@@ -29,7 +30,9 @@ def test():
         earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
         guest, log = session.guest(*writes, "--ppm", 200)
         capture = session.capture().wait_running()
-        time.sleep(4)
+        time.sleep(SETTLE_S)
+        settled_ns = harness.now_ns()
+        time.sleep(3)
         frozen = {"receiver": earshot, "server": session.server[0], "guest": guest}[who]
         from_ns, to_ns = frozen.freeze(STOP_S)
         time.sleep(8.5)
@@ -39,7 +42,7 @@ def test():
 
         expected = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
         options = dict(ppm=200, expect_ms=expected, stall_ms=15, guest_late_ms=15)
-        before = capture.analyse(log, to_ns=from_ns - 50000000, **options)
+        before = capture.analyse(log, from_ns=settled_ns, to_ns=from_ns - 50000000, **options)
         during = capture.analyse(log, from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS, **options)
         after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
         steered = capture.analyse(log, from_ns=to_ns + STEERED_NS, **options)

@@ -147,7 +147,7 @@ static void guest_events(struct list *list)
     ONE_EVENT(list, "guest restarts its stream", EVENT(100, SIM_RESTART, 0), no_underrun, no_resync, mean,
               steady_fill);
     ONE_EVENT(list, "+100 ppm step", EVENT(100, SIM_PPM_STEP, 100), no_underrun, no_resync, mean, steady_fill);
-    ONE_EVENT(list, "tick 10 to 15.6 ms", EVENT(100, SIM_TICK, 0.015625), few, no_resync, mean);
+    ONE_EVENT(list, "tick 10 to 15.6 ms", EVENT(40, SIM_TICK, 0.015625), few, no_resync, mean);
     ONE_EVENT(list, "60 ms pause", EVENT(100, SIM_PAUSE, 0.06), AT_MOST("underruns", underruns, 1), mean, steady_fill,
               AT_MOST("silence s", silence_s, 0.5));
 
@@ -226,7 +226,7 @@ static void device_events(struct list *list)
               pitch);
     ONE_EVENT(list, "graph rate 48k to 96k", EVENT(100, SIM_DEVICE_RATE, 96000), no_underrun, mean, steady_fill,
               pitch);
-    ONE_EVENT(list, "doubled callback", EVENT(100, SIM_DEVICE_DOUBLED, 0), no_underrun, no_resync, mean, steady_fill,
+    ONE_EVENT(list, "doubled callback", EVENT(100, SIM_DEVICE_DOUBLED, 0), one, late, no_resync, mean, steady_fill,
               pitch);
 }
 
