@@ -4,10 +4,10 @@
  * the guest's clock was ahead of what had been written just before (chunk, burst and delay in one number).
  * Pure arithmetic; [src], one thread.
  *
- * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once, lowered only after a minute
- * spent clearly below The initial guess gives way
- * to what was seen after 3, 20 and 60 s. One stall is not jitter: a lateness of more than twice the hold raises nothing unless a
- * second one follows within a minute.
+ * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once (half-way ahead of what grows),
+ * lowered only after a minute spent clearly below. The initial guess gives way to what was seen after 3, 20 and 60 s.
+ * One stall is not jitter: a lateness far above the hold (twice it, or twice what usually comes on top of the guest's
+ * own chunk and 10 ms more) raises nothing unless a second one follows within a minute.
  */
 #ifndef EARSHOT_TARGET_H
 #define EARSHOT_TARGET_H
