@@ -46,7 +46,7 @@ struct sim_scenario {
     uint32_t packet_frames; /* udp */
     double delay_s;         /* uniform 0..delay_s, per delivery: the driver's work item */
     double tail_s;          /* mean of an exponential delay on top, at most 10 times that */
-    double loss, reorder;   /* of packets */
+    double loss;            /* of packets */
     double device_noise_s;  /* of the reported cycle time */
     bool device_coarse;
     struct playout_params playout;
