@@ -356,6 +356,18 @@ def expect_latency(result, expected_ms, tolerance_ms, what):
           f"{what}: latency {median:.2f} ms, not {expected_ms:g} +-{tolerance_ms:g}")
 
 
+def fault_row(fault, seen, back_s, limit_s):
+    """A line of FAULTS.md: what was done to the program, what people see of it, how long after the cause was gone
+    sound was back (None: it never went). Fails where that took longer than `limit_s`; faults_table.py makes the page."""
+    directory = os.path.join(build_dir(), "faults")
+    os.makedirs(directory, exist_ok=True)
+    name = "".join(c if c.isalnum() else "-" for c in fault.lower())[:80]
+    with open(os.path.join(directory, f"{name}.json"), "w") as out:
+        json.dump({"fault": fault, "seen": seen, "back_s": back_s, "limit_s": limit_s}, out)
+    print(f"{fault}: {seen}; " + ("never went" if back_s is None else f"back after {back_s:.2f} s"), flush=True)
+    check(back_s is None or back_s <= limit_s, f"{fault}: sound was back after {back_s} s, not {limit_s:g}")
+
+
 def main(test, attempts=2):
     """Runs test() and turns what comes of it into an exit status. Repeats what fails while the machine stalls."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
