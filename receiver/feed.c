@@ -8,17 +8,18 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NS_PER_S         1000000000
-#define NS_PER_MS        1000000
-#define SOURCE_DLL_HZ    0.008
-#define IDLE_MIN_NS      (120 * (int64_t)NS_PER_MS)
-#define IDLE_CHUNKS      4
-#define NOT_JITTER_NS    (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
-#define RING_SECONDS     2
-#define RING_BYTES_MIN   (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
-#define SPLICE_MS        3
-#define PAUSE_RATE_SIGMA 50e-6
-#define PHASE_KNOWN_S    3e-3 /* worse than this, a lateness says more of the line than of the guest */
+#define NS_PER_S          1000000000
+#define NS_PER_MS         1000000
+#define SOURCE_DLL_HZ     0.0065
+#define IDLE_MIN_NS       (120 * (int64_t)NS_PER_MS)
+#define IDLE_CHUNKS       4
+#define NOT_JITTER_NS     (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
+#define RING_SECONDS      2
+#define RING_BYTES_MIN    (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
+#define SPLICE_MS         3
+#define REDRAW_RATE_SIGMA 50e-6
+#define REDRAW_SIGMAS     1.5
+#define PHASE_KNOWN_S     3e-3 /* worse than this, a lateness says more of the line than of the guest */
 
 /* What is known of a source before it has said anything: enough for a guest whose timer ticks every 15.6 ms and whose
  * first chunk happened to be the most punctual of all. */
@@ -28,9 +29,9 @@ struct prior {
 };
 
 static const struct prior priors[] = {
-    [SOURCE_SHM] = {3e-3, 17 * NS_PER_MS},
-    [SOURCE_UDP] = {3e-3, 20 * NS_PER_MS},
-    [SOURCE_PCAP] = {3e-3, 20 * NS_PER_MS},
+    [SOURCE_SHM] = {3e-3, 18 * NS_PER_MS},
+    [SOURCE_UDP] = {3e-3, 21 * NS_PER_MS},
+    [SOURCE_PCAP] = {3e-3, 21 * NS_PER_MS},
 };
 
 struct feed {
@@ -158,6 +159,13 @@ static void mark_gap(struct feed *feed, uint64_t frame)
     feed->view.gaps++;
 }
 
+/* The line begins anew, and late: the first arrival may have been the earliest there will be. */
+static void redraw_line(struct feed *feed, const struct block *block, int64_t written)
+{
+    int64_t late_ns = llround(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S);
+    clock_anchor(&feed->clock, block->arrival_ns + late_ns, written, block->window_ns, REDRAW_RATE_SIGMA);
+}
+
 /* Draws the guest's line at the end of a burst and judges how late the burst was. */
 static void observe(struct feed *feed, const struct block *block, int64_t now_ns)
 {
@@ -171,11 +179,13 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
     bool paused = feed->after_gap && fabs(off_ns) > (double)NOT_JITTER_NS;
     bool vague = clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
     bool impossible = off_ns < -(double)NOT_JITTER_NS - (double)block->window_ns;
-    enum clock_verdict verdict = CLOCK_REANCHORED;
+    enum clock_verdict verdict = CLOCK_TRACKED;
     if (!first && (feed->restarted || paused || impossible))
-        clock_anchor(&feed->clock, block->arrival_ns, written, block->window_ns, PAUSE_RATE_SIGMA);
-    else
+        verdict = CLOCK_REANCHORED;
+    else if (first || !(block->flags & BLOCK_UNTIMED))
         verdict = clock_update(&feed->clock, block->arrival_ns, written, block->window_ns);
+    if (!first && verdict == CLOCK_REANCHORED)
+        redraw_line(feed, block, written);
 
     if (first || feed->restarted || paused)
         mark_gap(feed, feed->burst_at);

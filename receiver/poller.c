@@ -14,8 +14,18 @@
 #define PERIOD_GAIN 0.01
 /* Clocks are off by 2000 ppm at worst. */
 #define PERIOD_TOLERANCE 0.005
-/* Of the earliness seen, per chunk: halves in 2.8 s of 20 ms chunks. */
-#define EARLY_DECAY 0.995
+/* Of the earliness and lateness seen, per chunk: halves in 2.8 s of 20 ms chunks. */
+#define SPREAD_DECAY 0.995
+
+/* Once this many chunks have told the pace of a guest that is this even, only some are still watched closely. One whose
+ * timer ticks coarsely comes in a pattern that averages out only where all of it is seen. */
+#define DITHER_ROOM_NS  (4.0 * MS)
+#define EVEN_CHUNKS     50
+#define PACE_CHUNKS     500
+#define PACE_SPREAD_NS  (3.0 * MS)
+#define EVEN_LEAD_NS    (0.5 * MS)
+#define RELAXED_LEAD_NS (1.0 * MS) /* late_ns is the end of a window, and most chunks come before it */
+#define RELAXED_SHARE   0.4
 
 void poller_init(struct poller *poller, uint64_t seed, int64_t period_ns, int64_t now_ns)
 {
@@ -55,13 +65,10 @@ static void track(struct poller *poller, double error, uint32_t chunks)
               poller->nominal_ns * (1 + PERIOD_TOLERANCE));
 }
 
-static void remember_early(struct poller *poller, double early)
+/* A decaying maximum of how far off the prediction chunks have been, to one side. */
+static void remember(double *spread_ns, double off_ns, double limit_ns)
 {
-    poller->early_ns *= EARLY_DECAY;
-    if (early > poller->early_ns)
-        poller->early_ns = early;
-    if (poller->early_ns > poller->nominal_ns)
-        poller->early_ns = poller->nominal_ns;
+    *spread_ns = clamp(off_ns, *spread_ns * SPREAD_DECAY, limit_ns);
 }
 
 struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t last_look_ns, uint32_t chunks)
@@ -70,8 +77,9 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
     bool coarse = window > COARSE_NS;
     /* Where the prediction lies, seen from now; a guest that paused or restarted is far off it. */
     double predicted = (double)(poller->phase_ns - now_ns) + chunks * poller->period_ns;
-    bool predictable =
-        poller->tracking && predicted > -window - poller->nominal_ns && predicted < (chunks + 1) * poller->nominal_ns;
+    bool predictable = poller->tracking && predicted > -window - poller->nominal_ns && predicted < poller->nominal_ns;
+    /* One that was fetched when it was expected; a late one is news. */
+    bool untimed = predictable && poller->relaxed && predicted > -PACE_SPREAD_NS;
     double arrival;
     if (!coarse) {
         arrival = -window / 2;
@@ -87,11 +95,16 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
 
     if (predictable) {
         /* Before now for certain; by how much more only a look nearby can tell. */
-        remember_early(poller, coarse ? predicted + POLL_NS : predicted);
-        track(poller, arrival - predicted, chunks);
+        remember(&poller->early_ns, coarse ? predicted + POLL_NS : predicted, poller->nominal_ns);
+        if (!untimed) {
+            remember(&poller->late_ns, arrival - predicted, poller->nominal_ns);
+            poller->paced += poller->paced < PACE_CHUNKS;
+        }
+        track(poller, untimed ? 0.0 : arrival - predicted, chunks);
     } else {
+        poller->paced = 0;
         poller->phase_ns = now_ns + (int64_t)arrival;
-        poller->early_ns = 0;
+        poller->early_ns = poller->late_ns = 0;
     }
     poller->tracking = predictable || !coarse; /* a guess after a long sleep is no base for the next sleep */
     poller->seen_ns = now_ns;
@@ -100,6 +113,7 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
         .arrival_ns = now_ns + (int64_t)arrival,
         .window_ns = (int64_t)window,
         .coarse = coarse,
+        .untimed = untimed,
     };
 }
 
@@ -108,17 +122,37 @@ void poller_missed(struct poller *poller, int64_t now_ns)
     poller->look_ns = now_ns;
 }
 
+/* The first sleep after a chunk; negative where the next one may be there already. */
+static double sleep_until_due(struct poller *poller, double random)
+{
+    double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
+    /* Room for all of the dither, be the last chunk's look as late as it may. */
+    poller->stepping = poller->period_ns > poller->early_ns + DITHER_ROOM_NS;
+    bool even =
+        poller->stepping && poller->paced >= EVEN_CHUNKS && poller->early_ns + poller->late_ns < PACE_SPREAD_NS;
+    poller->relaxed = even && poller->paced >= PACE_CHUNKS && dither(poller) < RELAXED_SHARE;
+    if (poller->relaxed)
+        return due + poller->late_ns - RELAXED_LEAD_NS;
+    return due - poller->early_ns - (even ? EVEN_LEAD_NS : LEAD_NS) - random * POLL_NS;
+}
+
 int64_t poller_next_ns(struct poller *poller)
 {
     double random = dither(poller);
     double idle = (double)(poller->look_ns - poller->seen_ns) / IDLE_FULL_NS;
     double interval = clamp(IDLE_LOOK_NS * idle * idle, POLL_NS, IDLE_LOOK_NS);
     double wait = interval + (random - 0.5) * POLL_NS;
-    if (poller->tracking) {
+    if (poller->tracking && poller->look_ns == poller->seen_ns) {
+        double sleep = sleep_until_due(poller, random);
+        if (sleep > wait)
+            wait = sleep;
+    } else if (poller->tracking && !poller->stepping) {
         double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
         double sleep = due - poller->early_ns - LEAD_NS - random * POLL_NS;
         if (sleep > wait)
             wait = sleep;
+    } else if (poller->stepping && interval <= POLL_NS) {
+        wait = POLL_NS; /* the first look was dithered evenly over one step, so all that follow are */
     }
     return poller->look_ns + (int64_t)wait;
 }

@@ -19,10 +19,10 @@ struct sender {
 };
 
 enum block_flags {
-    BLOCK_MORE = 1 << 0,   /* another block of this sender follows at once: a burst, only its last is timed */
-    BLOCK_GAP = 1 << 1,    /* frames are missing before this block: the guest paused, or data was dropped */
-    BLOCK_RESYNC = 1 << 2, /* another stream of the guest's begins here: nothing before this block belongs to it */
-    BLOCK_COARSE = 1 << 3, /* arrival_ns was seen after a long sleep: window_ns says how wide the guess is */
+    BLOCK_MORE = 1 << 0,    /* another block of this sender follows at once: a burst, only its last is timed */
+    BLOCK_GAP = 1 << 1,     /* frames are missing before this block: the guest paused, or data was dropped */
+    BLOCK_RESYNC = 1 << 2,  /* another stream of the guest's begins here: nothing before this block belongs to it */
+    BLOCK_UNTIMED = 1 << 3, /* arrival_ns is what was expected: it says nothing new about the guest's clock */
 };
 
 /* Data points into the source and stays valid until the next call of next() or close(). */

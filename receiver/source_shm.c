@@ -281,7 +281,7 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
     for (unsigned i = 0; i < s->block_count; i++) {
         s->blocks[i].arrival_ns = arrival.arrival_ns;
         s->blocks[i].window_ns = arrival.window_ns;
-        s->blocks[i].flags |= (arrival.coarse ? BLOCK_COARSE : 0u) | (i + 1 < s->block_count ? BLOCK_MORE : 0u);
+        s->blocks[i].flags |= (arrival.untimed ? BLOCK_UNTIMED : 0u) | (i + 1 < s->block_count ? BLOCK_MORE : 0u);
     }
 }
 

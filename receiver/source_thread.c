@@ -54,6 +54,7 @@ struct source_thread {
     /* [src] */
     struct slot slots[SOURCE_THREAD_FEEDS_MAX];
     unsigned last_slot;
+    unsigned slots_used; /* those behind have never been taken */
     bool full_told;
     bool sink_open, sink_bound, sink_closed_told;
     int sink_error;
@@ -167,6 +168,8 @@ static struct feed *new_feed(struct source_thread *t, struct slot *slot, unsigne
     }
     if (feed_create(&feed, &block->format, t->inputs[source].source->kind) < 0)
         return NULL;
+    unsigned used = (unsigned)(slot - t->slots) + 1;
+    t->slots_used = used > t->slots_used ? used : t->slots_used;
     *slot = (struct slot){.feed = feed, .source = source, .sender = block->sender, .created_ns = now_ns};
     return feed;
 }
@@ -253,7 +256,7 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
             .type = SOURCE_EVENT_SINK_CLOSED, .source = t->sink_source, .error = t->sink_error};
         t->sink_closed_told = post(t, &event);
     }
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
+    for (unsigned i = 0; i < t->slots_used; i++) {
         struct slot *slot = &t->slots[i];
         if (!slot->feed)
             continue;

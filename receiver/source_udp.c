@@ -18,7 +18,6 @@
 #define REFRESH_NS (5000 * MS) /* a bridge may come */
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
-#define COARSE_NS      (2 * MS)
 
 #define SENDERS       64
 #define BATCH         32
@@ -60,7 +59,8 @@ struct batch {
     unsigned held_count;
     struct block blocks[2 * BATCH];
     unsigned next, count;
-    bool full; /* there may be more behind it */
+    unsigned used; /* messages that the kernel has filled in */
+    bool full;     /* there may be more behind it */
 };
 
 struct source_udp {
@@ -247,7 +247,7 @@ static void emit(struct batch *batch, struct udp_sender *sender, uint8_t *data, 
         .chunk_frames = (uint32_t)frames,
         .arrival_ns = arrival_ns,
         .window_ns = window_ns,
-        .flags = sender->pending_flags | (window_ns > COARSE_NS ? BLOCK_COARSE : 0u),
+        .flags = sender->pending_flags,
     };
     sender->pending_flags = 0;
 }
@@ -327,6 +327,20 @@ static void take_packet(struct source_udp *s, struct batch *batch, const struct 
     emit(batch, sender, payload, (size_t)bytes, arrival_ns, window_ns);
 }
 
+/* Makes a message ready for the kernel. Only those that were used need it again: touching all at each wake-up costs. */
+static void arm(struct batch *batch, unsigned i)
+{
+    batch->vectors[i] = (struct iovec){batch->packets + (size_t)i * SLOT_BYTES + HEADROOM, PACKET_BYTES};
+    batch->messages[i] = (struct mmsghdr){
+        .msg_hdr = {.msg_name = &batch->from[i],
+                    .msg_namelen = sizeof batch->from[i],
+                    .msg_iov = &batch->vectors[i],
+                    .msg_iovlen = 1,
+                    .msg_control = batch->control[i],
+                    .msg_controllen = sizeof batch->control[i]}
+    };
+}
+
 /* Reads what has arrived, at most a batch. */
 static void fill(struct source_udp *s, struct batch *batch, int64_t now_ns)
 {
@@ -334,17 +348,8 @@ static void fill(struct source_udp *s, struct batch *batch, int64_t now_ns)
     batch->full = false;
     if (s->socket.fd < 0)
         return;
-    for (unsigned i = 0; i < BATCH; i++) {
-        batch->vectors[i] = (struct iovec){batch->packets + (size_t)i * SLOT_BYTES + HEADROOM, PACKET_BYTES};
-        batch->messages[i] = (struct mmsghdr){
-            .msg_hdr = {.msg_name = &batch->from[i],
-                        .msg_namelen = sizeof batch->from[i],
-                        .msg_iov = &batch->vectors[i],
-                        .msg_iovlen = 1,
-                        .msg_control = batch->control[i],
-                        .msg_controllen = sizeof batch->control[i]}
-        };
-    }
+    for (; batch->used > 0; batch->used--)
+        arm(batch, batch->used - 1);
     int count = recvmmsg(s->socket.fd, batch->messages, BATCH, MSG_DONTWAIT, NULL);
     if (count < 0) {
         if (errno == EAGAIN) {
@@ -361,6 +366,7 @@ static void fill(struct source_udp *s, struct batch *batch, int64_t now_ns)
         }
         return;
     }
+    batch->used = (unsigned)count;
     bool steady = map_clocks(s);
     for (int i = 0; i < count; i++) {
         struct mmsghdr *message = &batch->messages[i];
@@ -477,6 +483,7 @@ int source_udp_open(struct source **source, const struct source_udp_params *para
     for (unsigned i = 0; i < 2; i++) {
         s->batches[i].packets = calloc(BATCH, SLOT_BYTES);
         s->batches[i].held = calloc(BATCH, HELD_SLOT);
+        s->batches[i].used = BATCH;
         complete = complete && s->batches[i].packets && s->batches[i].held;
     }
     s->held = calloc(SENDERS, HELD_BYTES);

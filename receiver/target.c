@@ -63,6 +63,11 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
         target->hold_ns = seen_ns + lessons[target->lessons].margin_ns;
         target->lessons++;
         target->below_since_ns = now_ns;
+        if (target->lessons ==
+            TARGET_LESSONS - 1) { /* seen from a line that was still moving: not for the last one */
+            target->window_start_ns = now_ns;
+            target->window_max_ns[0] = target->window_max_ns[1] = 0.0;
+        }
     }
     double enough_ns = seen_ns + MARGIN_NS;
     if (enough_ns > target->hold_ns - LOWER_STEP_NS)

@@ -138,7 +138,7 @@ static void look(struct sim *s)
         uint64_t chunks = (s->delivered - s->taken) / unit_frames(s);
         struct poller_arrival seen = poller_seen(&s->poller, now_ns, last_ns, (uint32_t)chunks);
         give(s, s->delivered - s->taken, false, seen.arrival_ns, seen.window_ns, now_ns,
-             seen.coarse ? BLOCK_COARSE : 0);
+             seen.untimed ? BLOCK_UNTIMED : 0);
     } else {
         poller_missed(&s->poller, now_ns);
     }
@@ -153,8 +153,11 @@ static void receive(struct sim *s)
 {
     const uint64_t unit = s->scenario->packet_frames;
     double last_s = s->delivery_s;
-    while (s->delivered > s->taken) {
-        bool last = s->delivered - s->taken <= unit;
+    uint64_t until = s->delivered;
+    if (until - s->taken > unit && s->scenario->reorder > 0.0 && uniform(s) < s->scenario->reorder)
+        until -= unit;
+    while (until > s->taken) {
+        bool last = until - s->taken <= unit;
         bool lost = uniform(s) < s->scenario->loss;
         last_s += 10e-6;
         give(s, unit, lost && !last, to_ns(last_s), 0, to_ns(last_s + SOCKET_S), last ? 0 : BLOCK_MORE);

@@ -165,6 +165,13 @@ static void guest_events(struct list *list)
         gate(t, no_resync);
         gate(t, (struct gate)AT_MOST("pitch >10 s cents", pitch_10s, 3));
     }
+    t = with_events(list, "1 % of bursts reordered", SOURCE_UDP, list->seconds, NULL, 0);
+    if (t) {
+        t->scenario.reorder = 1e-2;
+        gate(t, few); /* each is a jitter that moves the target */
+        gate(t, no_resync);
+        gate(t, (struct gate)AT_MOST("pitch >10 s cents", pitch_10s, 0.8));
+    }
 }
 
 /* Rare long delays that no window has seen before. */

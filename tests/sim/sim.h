@@ -47,6 +47,7 @@ struct sim_scenario {
     double delay_s;         /* uniform 0..delay_s, per delivery: the driver's work item */
     double tail_s;          /* mean of an exponential delay on top, at most 10 times that */
     double loss;            /* of packets */
+    double reorder;         /* of bursts whose last packet comes with the next burst */
     double device_noise_s;  /* of the reported cycle time */
     bool device_coarse;
     struct playout_params playout;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/poller.h"
+#include "tests/unit/near.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -27,8 +28,9 @@ static int64_t complete_ns(const struct guest *guest, int64_t chunk)
 }
 
 struct result {
-    double error_mean_ns, error_rms_ns, delay_mean_ns, looks_per_chunk;
-    int64_t delay_max_ns;
+    double error_mean_ns, error_rms_ns; /* of the chunks that were timed */
+    double delay_mean_ns, looks_per_chunk, timed;
+    int64_t delay_max_ns, late_max_ns; /* after the chunk, and after its time */
     unsigned coarse;
 };
 
@@ -37,7 +39,7 @@ static struct result run(struct poller *poller, const struct guest *guest, int64
 {
     struct result r = {0};
     double sum = 0, squares = 0, delays = 0;
-    int64_t seen = 0, now = poller->look_ns, last = now, looks = 0, judged = 0;
+    int64_t seen = 0, now = poller->look_ns, last = now, looks = 0, judged = 0, timed = 0;
     while (seen < chunks) {
         now = poller_next_ns(poller);
         assert_true(now >= last + MS / 2);
@@ -53,12 +55,18 @@ static struct result run(struct poller *poller, const struct guest *guest, int64
             if (seen >= 100) {
                 double error = (double)(a.arrival_ns - complete_ns(guest, found));
                 int64_t delay = now - complete_ns(guest, found);
-                sum += error;
-                squares += error * error;
+                int64_t late = now - guest->start_ns - (int64_t)((double)found * guest->period_ns);
+                if (!a.untimed) {
+                    sum += error;
+                    squares += error * error;
+                    timed++;
+                    r.coarse += a.coarse;
+                }
+                if (late > r.late_max_ns)
+                    r.late_max_ns = late;
                 delays += (double)delay;
                 if (delay > r.delay_max_ns)
                     r.delay_max_ns = delay;
-                r.coarse += a.coarse;
                 judged++;
             }
             seen = found;
@@ -67,8 +75,9 @@ static struct result run(struct poller *poller, const struct guest *guest, int64
         }
         last = now;
     }
-    r.error_mean_ns = sum / (double)judged;
-    r.error_rms_ns = sqrt(squares / (double)judged);
+    r.error_mean_ns = sum / (double)timed;
+    r.error_rms_ns = sqrt(squares / (double)timed);
+    r.timed = (double)timed / (double)judged;
     r.delay_mean_ns = delays / (double)judged;
     r.looks_per_chunk = (double)looks / (double)judged;
     return r;
@@ -87,7 +96,7 @@ static void unbiased_and_cheap(void **state)
         assert_true(r.error_rms_ns < 0.4e6);
         assert_true(r.delay_max_ns <= 3 * MS / 2);
         assert_true(r.delay_mean_ns < 0.6e6);
-
+        assert_true(r.looks_per_chunk < 2.5);
         assert_int_equal(r.coarse, 0);
     }
 }
@@ -100,9 +109,36 @@ static void late_chunks(void **state)
     poller_init(&poller, 3, 20 * MS, SECOND);
     struct result r = run(&poller, &guest, 20000);
     assert_true(fabs(r.error_mean_ns) < 20e3);
-
+    assert_true(r.looks_per_chunk < 2.8);
     assert_true(r.coarse < 20);
     assert_true(r.delay_max_ns <= 3 * MS);
+}
+
+/* What is fetched without being timed is no later than what is timed may be. */
+static void relaxed_looks(void **state)
+{
+    (void)state;
+    struct poller poller;
+    struct guest guest = {.period_ns = 20e6, .late_ns = 1e6, .start_ns = SECOND};
+    poller_init(&poller, 8, 20 * MS, SECOND);
+    struct result r = run(&poller, &guest, 400);
+    assert_near(r.timed, 1.0, 0.0);
+    poller_init(&poller, 8, 20 * MS, SECOND);
+    r = run(&poller, &guest, 20000);
+    assert_near(r.timed, 0.6, 0.03);
+    assert_true(r.late_max_ns <= 5 * MS / 2);
+}
+
+/* A coarse timer's pattern of early and late averages out only where all of it is timed. */
+static void uneven_guest(void **state)
+{
+    (void)state;
+    struct poller poller;
+    struct guest guest = {.period_ns = 20e6, .late_ns = 15e6, .start_ns = SECOND};
+    poller_init(&poller, 9, 20 * MS, SECOND);
+    struct result r = run(&poller, &guest, 20000);
+    assert_near(r.timed, 1.0, 0.0);
+    assert_true(r.delay_mean_ns < 0.8e6);
 }
 
 static void short_chunks(void **state)
@@ -192,6 +228,23 @@ static void guest_caught_up(void **state)
     assert_true(next < 0 && next > -4 * MS);
 }
 
+/* One chunk long overdue, then at once those that were due meanwhile: the next one comes at its old time. */
+static void caught_up_in_two(void **state)
+{
+    (void)state;
+    struct poller poller;
+    struct guest guest = {.period_ns = 20e6, .start_ns = SECOND};
+    poller_init(&poller, 7, 20 * MS, SECOND);
+    run(&poller, &guest, 1000);
+    int64_t stalled = complete_ns(&guest, 1006) - 15 * MS;
+    poller_missed(&poller, stalled - MS);
+    poller_seen(&poller, stalled, stalled - MS, 1);
+    poller_missed(&poller, stalled + 15 * MS);
+    poller_seen(&poller, stalled + 16 * MS, stalled + 15 * MS, 5);
+    int64_t next = poller_next_ns(&poller) - complete_ns(&guest, 1007);
+    assert_true(next < 0);
+}
+
 static void seeds_differ(void **state)
 {
     (void)state;
@@ -213,9 +266,9 @@ static void seeds_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unbiased_and_cheap),  cmocka_unit_test(late_chunks),
-        cmocka_unit_test(short_chunks),        cmocka_unit_test(idle_backs_off),
-        cmocka_unit_test(stopped_for_a_while), cmocka_unit_test(guest_caught_up),
+        cmocka_unit_test(unbiased_and_cheap),  cmocka_unit_test(late_chunks),     cmocka_unit_test(relaxed_looks),
+        cmocka_unit_test(uneven_guest),        cmocka_unit_test(short_chunks),    cmocka_unit_test(idle_backs_off),
+        cmocka_unit_test(stopped_for_a_while), cmocka_unit_test(guest_caught_up), cmocka_unit_test(caught_up_in_two),
         cmocka_unit_test(seeds_differ),
     };
     return cmocka_run_group_tests_name("poller", tests, NULL, NULL);

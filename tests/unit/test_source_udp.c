@@ -162,7 +162,7 @@ static void wait_ns(struct rig *r, int64_t ns)
 
 static unsigned flags(const struct rig *r, unsigned i)
 {
-    return r->heard[i].block.flags & ~(unsigned)BLOCK_COARSE;
+    return r->heard[i].block.flags;
 }
 
 /* Brings a sender to where its packets are played. */
