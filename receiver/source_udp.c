@@ -15,7 +15,7 @@
 #define MS 1000000LL
 
 #define GAP_NS        (120 * MS)
-#define RETRY_NS      (1000 * MS)  /* something is missing */
+#define RETRY_NS      (500 * MS)   /* something is missing: sound is back within a second */
 #define REFRESH_NS    (60000 * MS) /* all is well, and the kernel says what changes */
 #define LOOK_NS       (5000 * MS)  /* it does not say: a bridge may come */
 #define LINKS_NS      (100 * MS)   /* between two looks at a storm of changes */
