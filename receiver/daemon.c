@@ -4,6 +4,7 @@
 #include "backends/raw.h"
 #include "receiver/output.h"
 #include "receiver/realtime.h"
+#include "receiver/source_report.h"
 #include "receiver/source_thread.h"
 #include "receiver/status.h"
 #include "receiver/text.h"
@@ -38,6 +39,7 @@ struct watched {
     struct source_status told;
     bool told_any;
     int64_t told_ns, line_gap_ns;
+    struct source_report report;
 };
 
 struct guest {
@@ -222,6 +224,9 @@ static void handle_event(struct daemon *d, const struct source_event *event, int
         d->watched[event->source].status = event->status;
         d->watched[event->source].known = true;
         break;
+    case SOURCE_EVENT_COUNTERS:
+        d->watched[event->source].report.counters = event->counters;
+        break;
     case SOURCE_EVENT_FEED_NEW:
         feed_new(d, event, now_ns);
         break;
@@ -304,8 +309,11 @@ static void run(struct daemon *d)
         for (unsigned i = 0; i < d->guest_count; i++)
             wake_ns = earlier(wake_ns, stream_run(d->guests[i].stream, clock_ns()));
         /* Who runs this for a purpose knows what he listens to. */
-        for (unsigned i = 0; i < d->watched_count && !d->hooks; i++)
-            wake_ns = earlier(wake_ns, tell_source(d, &d->watched[i], now_ns));
+        for (unsigned i = 0; i < d->watched_count && !d->hooks; i++) {
+            struct watched *w = &d->watched[i];
+            wake_ns = earlier(wake_ns, tell_source(d, w, now_ns));
+            wake_ns = earlier(wake_ns, source_report_run(&w->report, w->where, d->log, now_ns));
+        }
         notify(d);
         hint(d);
     }
@@ -398,8 +406,10 @@ static bool is_entry(const struct daemon *d, unsigned source)
 unsigned daemon_collect(const struct daemon *daemon, struct stream_status *streams, unsigned max)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < daemon->guest_count && count < max; i++)
-        stream_get_status(daemon->guests[i].stream, &streams[count++]);
+    for (unsigned i = 0; i < daemon->guest_count && count < max; i++) {
+        stream_get_status(daemon->guests[i].stream, &streams[count]);
+        streams[count++].counters = daemon->watched[daemon->guests[i].source].report.counters;
+    }
     for (unsigned i = 0; i < daemon->watched_count && count < max; i++) {
         const struct watched *w = &daemon->watched[i];
         if (!is_entry(daemon, i))
@@ -408,7 +418,8 @@ unsigned daemon_collect(const struct daemon *daemon, struct stream_status *strea
         const struct backend *backend = daemon->output ? output_backend(daemon->output) : NULL;
         const char *slash = w->kind == SOURCE_SHM ? strrchr(w->where, '/') : NULL;
         const char *name = daemon->options->name ? daemon->options->name : slash && slash[1] ? slash + 1 : w->where;
-        *entry = (struct stream_status){.kind = w->kind, .backend = backend ? backend->name : ""};
+        *entry = (struct stream_status){
+            .kind = w->kind, .backend = backend ? backend->name : "", .counters = w->report.counters};
         entry->state = w->status.state == SOURCE_PORT_BUSY ? STREAM_PORT_BUSY : STREAM_WAITING;
         text_copy(entry->name, sizeof(entry->name), name);
         text_copy(entry->address, sizeof(entry->address), w->where);

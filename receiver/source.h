@@ -10,6 +10,7 @@
 
 #include "receiver/format.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Who sent a block. Two senders are the same where the ids are. */
@@ -60,9 +61,18 @@ struct source_status {
 struct source_counters {
     uint64_t blocks;
     uint64_t rejected;       /* packets that are no Scream packet, headers that cannot be */
+    uint64_t ignored;        /* UDP: packets of senders that are not among those wanted */
     uint64_t dropped_frames; /* stale, overwritten while reading, or beyond what the ring holds */
     uint64_t lost_packets;   /* UDP: the kernel had no room for them */
     uint64_t wakeups;
+
+    /* UDP: what main says about it, once */
+    uint32_t rejected_from; /* the latest such sender's IPv4 address, network order */
+    uint32_t ignored_from;
+    bool rejected_long;  /* ... sends a header of six bytes */
+    uint32_t unjoined;   /* interfaces beyond those the kernel lets a socket listen on */
+    int64_t buffer_ns;   /* the shortest time that the kernel's buffer lasts, of what was heard so far; 0: unknown */
+    bool buffer_limited; /* the system allows no larger one */
 };
 
 struct source;
@@ -79,6 +89,8 @@ struct source {
     const struct source_ops *ops;
     enum source_kind kind;
     int fd;                      /* readable = call next(); -1: none. Any next() may change it */
+    int watch_fd;                /* > 0: another one, seldom readable; then watch_ready is set before next() */
+    bool watch_ready;            /* next() clears it */
     int64_t wake_ns;             /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
     struct source_status status; /* [src] writes; source_thread hands changes to main */
     struct source_counters counters;

@@ -25,6 +25,7 @@
 #define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
 #define FRUITLESS  16           /* times a readable fd brought nothing */
 #define PENALTY_NS (2 * MS_NS)
+#define COUNT_NS   SECOND_NS /* between two events about a source's counters */
 
 /* One sender. `feed` is borrowed: main owns it from SOURCE_EVENT_FEED_NEW on. */
 struct slot {
@@ -40,6 +41,8 @@ struct input {
     struct source *source;
     struct source_status told;
     bool told_any;
+    struct source_counters counted; /* as main was told last */
+    int64_t counted_ns;
     unsigned fruitless;
     int64_t ignore_fd_until_ns;
 };
@@ -100,8 +103,8 @@ static void drain_fd(int fd)
 /* A later event of these kinds makes the earlier one that nobody has fetched worthless. */
 static bool replaces(const struct source_event *newer, const struct source_event *older)
 {
-    if (newer->type == SOURCE_EVENT_STATUS)
-        return older->type == SOURCE_EVENT_STATUS && older->source == newer->source;
+    if (newer->type == SOURCE_EVENT_STATUS || newer->type == SOURCE_EVENT_COUNTERS)
+        return older->type == newer->type && older->source == newer->source;
     if (newer->type == SOURCE_EVENT_FEED_IDLE || newer->type == SOURCE_EVENT_FEED_ACTIVE)
         return older->feed == newer->feed &&
                (older->type == SOURCE_EVENT_FEED_IDLE || older->type == SOURCE_EVENT_FEED_ACTIVE);
@@ -285,12 +288,40 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
     return t->retry && wake_ns > now_ns + RETRY_NS ? now_ns + RETRY_NS : wake_ns;
 }
 
+/* Has something happened that main speaks about? */
+static bool same_trouble(const struct source_counters *a, const struct source_counters *b)
+{
+    return a->rejected == b->rejected && a->ignored == b->ignored && a->lost_packets == b->lost_packets &&
+           a->unjoined == b->unjoined && a->buffer_ns == b->buffer_ns;
+}
+
+static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
+{
+    int64_t wake_ns = INT64_MAX;
+    for (unsigned i = 0; i < t->input_count; i++) {
+        struct input *input = &t->inputs[i];
+        const struct source_counters *counters = &input->source->counters;
+        if (same_trouble(counters, &input->counted))
+            continue;
+        int64_t due_ns = input->counted_ns + COUNT_NS;
+        struct source_event event = {.type = SOURCE_EVENT_COUNTERS, .source = i, .counters = *counters};
+        if (now_ns >= due_ns && post(t, &event)) {
+            input->counted = *counters;
+            input->counted_ns = now_ns;
+        } else if (due_ns < wake_ns) {
+            wake_ns = now_ns >= due_ns ? now_ns + RETRY_NS : due_ns;
+        }
+    }
+    return wake_ns;
+}
+
 /* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
 static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
 {
-    struct pollfd fds[SOURCE_THREAD_SOURCES_MAX + 1] = {
+    struct pollfd fds[2 * SOURCE_THREAD_SOURCES_MAX + 1] = {
         {.fd = t->wake_fd, .events = POLLIN}
     };
+    nfds_t count = t->input_count + 1;
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];
@@ -300,13 +331,15 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, b
             wake_ns = input->ignore_fd_until_ns;
         if (input->source->wake_ns < wake_ns)
             wake_ns = input->source->wake_ns;
+        if (input->source->watch_fd > 0)
+            fds[count++] = (struct pollfd){.fd = input->source->watch_fd, .events = POLLIN};
     }
 
     int64_t left_ns = wake_ns - now_ns < MIN_NS ? MIN_NS : wake_ns - now_ns;
     if (more)
         left_ns = 0;
     struct timespec timeout = {.tv_sec = left_ns / SECOND_NS, .tv_nsec = left_ns % SECOND_NS};
-    int ready = ppoll(fds, t->input_count + 1, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
+    int ready = ppoll(fds, count, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
     int64_t after_ns = clock_ns();
     if (after_ns - now_ns >= MIN_NS) {
         t->awake_since_ns = after_ns;
@@ -317,8 +350,12 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, b
     }
     if (ready > 0 && fds[0].revents)
         drain_fd(t->wake_fd);
-    for (unsigned i = 0; i < t->input_count; i++)
+    count = t->input_count + 1;
+    for (unsigned i = 0; i < t->input_count; i++) {
         readable[i] = ready > 0 && fds[i + 1].revents;
+        if (t->inputs[i].source->watch_fd > 0)
+            t->inputs[i].source->watch_ready = ready > 0 && fds[count++].revents;
+    }
 }
 
 static void *source_thread_main(void *arg)
@@ -345,8 +382,8 @@ static void *source_thread_main(void *arg)
                 input->fruitless = FRUITLESS - 1;
             }
         }
-        int64_t wake_ns = tell(t, clock_ns());
-        wait_for_work(t, wake_ns, more, readable);
+        int64_t now_ns = clock_ns(), wake_ns = tell(t, now_ns), count_ns = tell_counters(t, now_ns);
+        wait_for_work(t, count_ns < wake_ns ? count_ns : wake_ns, more, readable);
     }
     return NULL;
 }

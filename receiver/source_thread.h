@@ -25,6 +25,7 @@ enum source_event_type {
     SOURCE_EVENT_FEED_ACTIVE, /* it goes on */
     SOURCE_EVENT_FEED_GONE,   /* silent for gone_ns: [src] has let go of `feed` */
     SOURCE_EVENT_FULL,        /* a sender is ignored: there are SOURCE_THREAD_FEEDS_MAX already. Once. */
+    SOURCE_EVENT_COUNTERS,    /* `counters` say what main has to speak about; at most once a second for a source */
     SOURCE_EVENT_SINK_CLOSED, /* the sink returned `error`; no block follows */
 };
 
@@ -36,6 +37,7 @@ struct source_event {
     struct sender sender;
     int64_t chunk_ns; /* what the guest delivers at once */
     struct source_status status;
+    struct source_counters counters;
 };
 
 /* Gets the blocks of one sender, the first that is heard, instead of feeds. [src] 0, or -errno to get no more. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "receiver/links.h"
 #include "receiver/source.h"
 #include "receiver/udp_socket.h"
 #include "ringbuf/scream_udp.h"
@@ -13,9 +14,12 @@
 
 #define MS 1000000LL
 
-#define GAP_NS     (120 * MS)
-#define RETRY_NS   (1000 * MS) /* something is missing */
-#define REFRESH_NS (5000 * MS) /* a bridge may come */
+#define GAP_NS        (120 * MS)
+#define RETRY_NS      (500 * MS)   /* something is missing: sound is back within a second */
+#define REFRESH_NS    (60000 * MS) /* all is well, and the kernel says what changes */
+#define LOOK_NS       (5000 * MS)  /* it does not say: a bridge may come */
+#define LINKS_NS      (100 * MS)   /* between two looks at a storm of changes */
+#define RENEW_LATE_NS (1000 * MS)  /* a membership waits so long for a moment without packets */
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
 
@@ -43,6 +47,7 @@ struct udp_sender {
     /* One packet of another format, which plays if the next one agrees. */
     bool candidate;
     struct pcm_format candidate_format;
+    uint16_t candidate_port;
     int64_t held_arrival_ns, held_window_ns;
     size_t held_bytes;
     uint8_t *held;
@@ -66,6 +71,8 @@ struct batch {
 struct source_udp {
     struct source base;
     struct udp_socket socket;
+    struct links *links;
+    int64_t links_ns; /* when to look at them next, their fd unwatched until then; INT64_MAX: when they say so */
     char *interface;
     uint32_t *from;
     unsigned from_count;
@@ -81,6 +88,7 @@ struct source_udp {
     bool ahead_ready;
     bool drained; /* the last read emptied the socket: what came since wakes poll */
     bool asleep;  /* next() said there is nothing */
+    bool fed;     /* there was something since */
 };
 
 static void set_state(struct source_udp *s, enum source_state state, const char *detail)
@@ -108,13 +116,14 @@ static void maintain(struct source_udp *s, int64_t now_ns)
 {
     char text[160];
     int error = 0;
+    links_update(s->links);
     if (s->socket.fd < 0) {
-        error = udp_socket_open(&s->socket);
+        error = udp_socket_open(&s->socket, s->links);
         s->overflows = 0;
         s->drained_ns = now_ns;
     }
     if (error == 0) {
-        error = udp_socket_refresh(&s->socket);
+        error = udp_socket_refresh(&s->socket, s->links, now_ns);
         if (error == -ESTALE)
             udp_socket_close(&s->socket);
     }
@@ -137,9 +146,41 @@ static void maintain(struct source_udp *s, int64_t now_ns)
         snprintf(text, sizeof text, "cannot listen at UDP port %u: %s", (unsigned)s->socket.port, strerror(-error));
         set_state(s, SOURCE_FAILED, text);
     }
-    s->refresh_ns = now_ns + (error == 0 ? REFRESH_NS : RETRY_NS);
+    s->refresh_ns = now_ns + (error != 0 ? RETRY_NS : links_fd(s->links) >= 0 ? REFRESH_NS : LOOK_NS);
     s->base.fd = s->socket.fd;
-    s->base.wake_ns = s->refresh_ns;
+    s->base.counters.unjoined = s->socket.unjoined;
+    s->base.counters.buffer_limited = s->socket.buffer_limited;
+}
+
+/* The first change is acted on at once; while they come in numbers, ten times a second. */
+static void follow_links(struct source_udp *s, int64_t now_ns)
+{
+    bool changed = links_update(s->links);
+    if (changed)
+        s->refresh_ns = now_ns;
+    bool rest = changed || s->base.watch_ready;
+    s->links_ns = rest ? now_ns + LINKS_NS : INT64_MAX;
+    s->base.watch_fd = rest ? 0 : links_fd(s->links);
+    s->base.watch_ready = false;
+}
+
+/* Renews memberships right behind packets that have come: the next ones are farthest away then. */
+static void renew(struct source_udp *s, int64_t now_ns)
+{
+    int64_t due_ns = udp_socket_renew_ns(&s->socket);
+    if (now_ns < due_ns || (!s->fed && now_ns - due_ns < RENEW_LATE_NS))
+        return;
+    if (!udp_socket_renew(&s->socket, now_ns) && s->refresh_ns > now_ns + RETRY_NS)
+        s->refresh_ns = now_ns + RETRY_NS;
+}
+
+static int64_t idle_until_ns(const struct source_udp *s)
+{
+    int64_t renew_ns = udp_socket_renew_ns(&s->socket);
+    int64_t wake_ns = renew_ns < INT64_MAX ? renew_ns + RENEW_LATE_NS : INT64_MAX;
+    if (s->refresh_ns < wake_ns)
+        wake_ns = s->refresh_ns;
+    return s->links_ns < wake_ns ? s->links_ns : wake_ns;
 }
 
 static int64_t read_clock(clockid_t clock)
@@ -270,7 +311,36 @@ static void forget_candidate(struct source_udp *s, struct udp_sender *sender)
         return;
     sender->candidate = false;
     s->base.counters.rejected++;
+    s->base.counters.rejected_from = (uint32_t)sender->name.id;
+    s->base.counters.rejected_long = false;
     s->base.counters.dropped_frames += sender->held_bytes / pcm_frame_bytes(&sender->candidate_format);
+}
+
+/* As ALSA's plug-in for Scream sends it: one byte more, and then whole samples. */
+static bool has_long_header(uint8_t *packet, size_t size)
+{
+    struct scream_udp_header header;
+    return scream_udp_parse(&header, packet, size) < 0 && size > 0 && scream_udp_parse(&header, packet, size - 1) > 0;
+}
+
+/* How long the kernel's buffer would last now, the least of all the streams there were. */
+static void note_buffer(struct source_udp *s, const struct pcm_format *format, size_t payload)
+{
+    int64_t packet_ns = (int64_t)(payload / pcm_frame_bytes(format)) * 1000000000 / format->rate;
+    int64_t buffer_ns = udp_socket_buffer_ns(&s->socket, payload + SCREAM_UDP_HEADER_BYTES, packet_ns);
+    if (buffer_ns > 0 && (s->base.counters.buffer_ns == 0 || buffer_ns < s->base.counters.buffer_ns))
+        s->base.counters.buffer_ns = buffer_ns;
+}
+
+/* Another stream of the guest's: it starts with a whole frame. On the same port the guest's bytes go on where they
+ * stopped, also after a gap. */
+static void change_port(struct udp_sender *sender, uint16_t port, int64_t arrival_ns)
+{
+    sender->carry_bytes = 0;
+    if (arrival_ns - sender->port_changed_ns > PORT_CHANGE_NS)
+        sender->pending_flags |= BLOCK_RESYNC;
+    sender->port_changed_ns = arrival_ns;
+    sender->port = port;
 }
 
 static void take_packet(struct source_udp *s, struct batch *batch, const struct sockaddr_in *from, uint8_t *packet,
@@ -279,14 +349,19 @@ static void take_packet(struct source_udp *s, struct batch *batch, const struct 
     bool wanted = s->from_count == 0;
     for (unsigned i = 0; i < s->from_count && !wanted; i++)
         wanted = s->from[i] == from->sin_addr.s_addr;
-    if (!wanted)
+    if (!wanted) {
+        s->base.counters.ignored++;
+        s->base.counters.ignored_from = from->sin_addr.s_addr;
         return;
+    }
     struct scream_udp_header header;
     struct pcm_format format;
     int bytes = scream_udp_parse(&header, packet, size);
     if (bytes < 0 ||
         pcm_format_parse(&format, header.sample_rate, header.sample_size, header.channels, header.channel_map) < 0) {
         s->base.counters.rejected++;
+        s->base.counters.rejected_from = from->sin_addr.s_addr;
+        s->base.counters.rejected_long = has_long_header(packet, size);
         return;
     }
     uint8_t *payload = packet + SCREAM_UDP_HEADER_BYTES;
@@ -295,31 +370,31 @@ static void take_packet(struct source_udp *s, struct batch *batch, const struct 
     sender->heard_ns = arrival_ns;
     if (gap)
         sender->pending_flags |= BLOCK_GAP;
-    if (sender->port != from->sin_port) {
-        /* Another stream of the guest's: it starts with a whole frame. On the same port the guest's bytes go on where
-         * they stopped, also after a gap. */
-        sender->carry_bytes = 0;
-        if (arrival_ns - sender->port_changed_ns > PORT_CHANGE_NS)
-            sender->pending_flags |= BLOCK_RESYNC;
-        sender->port_changed_ns = arrival_ns;
-        sender->port = from->sin_port;
-    }
 
     if (sender->agreed && pcm_format_equal(&sender->format, &format)) {
         forget_candidate(s, sender);
+        if (sender->port != from->sin_port)
+            change_port(sender, from->sin_port, arrival_ns);
         emit(batch, sender, payload, (size_t)bytes, arrival_ns, window_ns);
         return;
     }
-    if (!sender->candidate || gap || !pcm_format_equal(&sender->candidate_format, &format)) {
+    /* From another port than the first it is no second word for it: noise that has a header by chance, or a stream
+     * that nobody has begun. */
+    if (!sender->candidate || gap || !pcm_format_equal(&sender->candidate_format, &format) ||
+        sender->candidate_port != from->sin_port) {
         forget_candidate(s, sender);
         hold(sender, &format, payload, (size_t)bytes, arrival_ns, window_ns);
+        sender->candidate_port = from->sin_port;
         return;
     }
     sender->candidate = false;
     sender->agreed = true;
     sender->format = format;
+    sender->port = from->sin_port;
+    sender->port_changed_ns = arrival_ns;
     sender->carry_bytes = 0;
     sender->pending_flags = BLOCK_RESYNC;
+    note_buffer(s, &format, (size_t)bytes);
     /* The held packet moves into the batch: until its block is heard the sender may hold another. */
     uint8_t *slot = batch->held + (size_t)batch->held_count++ * HELD_SLOT + FRAME_BYTES;
     memcpy(slot, sender->held, sender->held_bytes);
@@ -423,6 +498,8 @@ static int source_udp_next(struct source *source, struct block *block, int64_t n
     struct source_udp *s = (struct source_udp *)source;
     if (s->asleep)
         source->counters.wakeups++;
+    if (source->watch_ready || now_ns >= s->links_ns)
+        follow_links(s, now_ns);
     if (now_ns >= s->refresh_ns)
         maintain(s, now_ns);
     if (s->current->next == s->current->count) {
@@ -432,10 +509,14 @@ static int source_udp_next(struct source *source, struct block *block, int64_t n
         for (unsigned i = 0; !filled && s->ahead_ready && i < EMPTY_BATCHES; i++)
             filled = advance(s, now_ns);
         s->asleep = !filled;
-        /* What was read ahead has left the socket: fd will not wake us for it. */
-        source->wake_ns = !filled && s->ahead_ready ? now_ns : s->refresh_ns;
-        if (!filled)
+        if (!filled) {
+            renew(s, now_ns);
+            s->fed = false;
+            /* What was read ahead has left the socket: fd will not wake us for it. */
+            source->wake_ns = s->ahead_ready ? now_ns : idle_until_ns(s);
             return 0;
+        }
+        s->fed = true;
     }
     *block = s->current->blocks[s->current->next++];
     source->counters.blocks++;
@@ -446,6 +527,7 @@ static void source_udp_close(struct source *source)
 {
     struct source_udp *s = (struct source_udp *)source;
     udp_socket_close(&s->socket);
+    links_close(s->links);
     for (unsigned i = 0; i < 2; i++) {
         free(s->batches[i].packets);
         free(s->batches[i].held);
@@ -478,7 +560,9 @@ int source_udp_open(struct source **source, const struct source_udp_params *para
     s->current = &s->batches[0];
     s->ahead = &s->batches[1];
     s->asleep = true;
-    bool complete = true;
+    s->links_ns = INT64_MAX;
+    bool complete = links_open(&s->links) == 0;
+    s->base.watch_fd = complete ? links_fd(s->links) : 0;
     /* Large, but the kernel gives memory only for what packets really fill. */
     for (unsigned i = 0; i < 2; i++) {
         s->batches[i].packets = calloc(BATCH, SLOT_BYTES);

@@ -60,6 +60,9 @@ static struct json_object *stream_object(const struct stream_status *stream)
     struct json_object *source = json_object_new_object();
     add(source, "kind", json_object_new_string(stream->kind == SOURCE_SHM ? "shm" : "udp"));
     add(source, "address", json_object_new_string(stream->address));
+    add(source, "lost_packets", json_object_new_uint64(stream->counters.lost_packets));
+    add(source, "rejected_packets", json_object_new_uint64(stream->counters.rejected));
+    add(source, "ignored_packets", json_object_new_uint64(stream->counters.ignored));
     add(object, "source", source);
 
     struct json_object *format = json_object_new_object();

@@ -51,9 +51,10 @@ struct stream_status {
     char address[STREAM_ADDRESS_MAX];
     enum stream_state state;
     enum source_kind kind;
-    struct pcm_format format;   /* rate 0: none yet */
-    const char *backend;        /* "" while none is chosen */
-    struct playout_stats stats; /* counters since the stream exists */
+    struct pcm_format format;        /* rate 0: none yet */
+    const char *backend;             /* "" while none is chosen */
+    struct playout_stats stats;      /* counters since the stream exists */
+    struct source_counters counters; /* of its source, which other streams may share; the daemon's to fill in */
 };
 
 struct stream;

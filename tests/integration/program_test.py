@@ -134,7 +134,8 @@ def test_play_pause_stop(place):
     receiver.says(r"(?m)^desk: 48 kHz 16 bit stereo, \d+ ms\.$")
     wait_for(lambda: state(place) == "playing", "playing")
     stream = streams(place, "desk")[0]
-    assert stream["source"] == {"kind": "shm", "address": ring}, stream
+    assert stream["source"] == {"kind": "shm", "address": ring, "lost_packets": 0, "rejected_packets": 0,
+                                "ignored_packets": 0}, stream
     assert stream["format"] == {"rate": 48000, "bits": 16, "channels": 2, "mask": 3}, stream
     assert stream["backend"] == "null" and stream["latency_ms"]["guest"] == 20, stream
     assert stream["frames"] > 0, stream

@@ -38,6 +38,9 @@ struct script {
     struct step steps[SCRIPT_MAX];
     unsigned first, count;
     bool change_status;
+    uint64_t lost;    /* what the source counts */
+    unsigned watched; /* times that next() was told of watch_fd */
+    int watch_fd;     /* 0: none */
     atomic_int closed;
 };
 
@@ -66,6 +69,10 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
         strcpy(source->status.detail, "bad");
         script->change_status = false;
     }
+    source->counters.lost_packets = script->lost;
+    if (source->watch_ready && read(source->watch_fd, &count, sizeof(count)) == sizeof(count))
+        script->watched++;
+    source->watch_ready = false;
     if (script->first < script->count) {
         const struct step *step = &script->steps[script->first++];
         *block = (struct block){.sender = {.id = step->sender},
@@ -100,6 +107,7 @@ static struct source *fake_open(struct script *script, enum source_kind kind)
     fake->base = (struct source){.ops = &fake_ops, .kind = kind, .wake_ns = INT64_MAX};
     fake->base.fd = eventfd(0, EFD_NONBLOCK);
     assert_true(fake->base.fd >= 0);
+    fake->base.watch_fd = script->watch_fd;
     fake->script = script;
     return &fake->base;
 }
@@ -406,6 +414,61 @@ static void test_sink(void **state)
     tear_down(&f);
 }
 
+static void count_lost(struct fixture *f, uint64_t lost)
+{
+    pthread_mutex_lock(&f->script.lock);
+    f->script.lost = lost;
+    pthread_mutex_unlock(&f->script.lock);
+    poke(f);
+}
+
+/* Trouble is told of at once, and then no more than once a second, in its latest state. */
+static void test_counters(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, SOURCE_UDP, &(struct source_thread_params){0});
+    expect(&f, SOURCE_EVENT_STATUS, 0);
+    int64_t from_ns = clock_ns(), events = 0;
+    for (uint64_t lost = 1; lost <= 100; lost++) {
+        count_lost(&f, lost);
+        poll(NULL, 0, 1);
+    }
+    for (uint64_t lost = 0; lost < 100; events++) {
+        struct source_event event = expect(&f, SOURCE_EVENT_COUNTERS, 0);
+        assert_true(event.counters.lost_packets > lost);
+        lost = event.counters.lost_packets;
+    }
+    assert_true(events <= 1 + (clock_ns() - from_ns) / INT64_C(1000000000));
+    tear_down(&f);
+}
+
+static void test_watch_fd(void **state)
+{
+    (void)state;
+    struct source_thread *thread;
+    struct script script = {.watch_fd = eventfd(0, EFD_NONBLOCK)};
+    assert_true(script.watch_fd > 0);
+    assert_int_equal(pthread_mutex_init(&script.lock, NULL), 0);
+    assert_int_equal(source_thread_create(&thread, &(struct source_thread_params){0}), 0);
+    assert_int_equal(source_thread_add(thread, fake_open(&script, SOURCE_UDP)), 0);
+    assert_int_equal(source_thread_start(thread), 0);
+    for (unsigned i = 0, watched = 0; i < 3; i++) {
+        uint64_t one = 1;
+        assert_int_equal(write(script.watch_fd, &one, sizeof(one)), sizeof(one));
+        for (int64_t end_ns = clock_ns() + WAIT_MS * INT64_C(1000000); watched <= i && clock_ns() < end_ns;) {
+            pthread_mutex_lock(&script.lock);
+            watched = script.watched;
+            pthread_mutex_unlock(&script.lock);
+            poll(NULL, 0, 1);
+        }
+        assert_int_equal(watched, i + 1);
+    }
+    source_thread_destroy(thread);
+    close(script.watch_fd);
+    pthread_mutex_destroy(&script.lock);
+}
+
 static void test_too_many_sources(void **state)
 {
     (void)state;
@@ -429,7 +492,8 @@ int main(void)
         cmocka_unit_test(test_format_change), cmocka_unit_test(test_idle_and_active),
         cmocka_unit_test(test_gone),          cmocka_unit_test(test_shared_memory_stays),
         cmocka_unit_test(test_full),          cmocka_unit_test(test_nobody_listens),
-        cmocka_unit_test(test_sink),          cmocka_unit_test(test_too_many_sources),
+        cmocka_unit_test(test_sink),          cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_watch_fd),      cmocka_unit_test(test_too_many_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

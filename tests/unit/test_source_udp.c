@@ -422,6 +422,12 @@ static void garbage(void **state)
     drain(r);
     assert_int_equal(r->count, 0);
     assert_int_equal(r->source->counters.rejected, 5);
+    assert_int_equal(r->source->counters.rejected_from, inet_addr("127.0.1.1"));
+    assert_true(r->source->counters.rejected_long); /* the last one */
+    send_raw(r, 3, "garbage", 7);
+    drain(r);
+    assert_int_equal(r->source->counters.rejected_from, inet_addr("127.0.1.4"));
+    assert_false(r->source->counters.rejected_long);
     uint32_t random = 1;
     for (unsigned i = 0; i < 3000; i++) {
         uint8_t packet[200];
@@ -451,6 +457,71 @@ static void only_from(void **state)
     assert_int_equal(r->count, 4);
     for (unsigned i = 0; i < r->count; i++)
         assert_in_range(r->heard[i].first_byte, 1, 2);
+    assert_int_equal(r->source->counters.ignored, 6);
+    assert_int_equal(r->source->counters.ignored_from, inet_addr("127.0.1.5"));
+    assert_int_equal(r->source->counters.rejected, 0);
+}
+
+/* Random bytes make a header now and then. From the guest's own address, but another port, they must not look like
+ * the guest's next stream. */
+static void a_header_by_chance(void **state)
+{
+    struct rig *r = *state;
+    wait_ns(r, 0);
+    start(r, 0, &five);
+    size_t bytes = r->byte_count;
+    for (unsigned i = 0; i < 20; i++) {
+        r->now_ns += 100 * MS; /* more than a second in all: a new port would be a new stream */
+        send_packet(r, 0, &five, 1152, (uint8_t)i);
+        int guest = r->sockets[0];
+        r->sockets[0] = udp_socket_at("127.0.1.1", 0);
+        const struct scream_udp_header other = {(uint8_t)(1 + i % 2), 32, 8, 0x63f};
+        send_packet(r, 0, &other, 64, 99);
+        close(r->sockets[0]);
+        r->sockets[0] = guest;
+        send_packet(r, 0, &five, 1152, (uint8_t)i);
+        drain(r);
+        assert_int_equal(r->count, 2);
+        for (unsigned j = 0; j < 2; j++)
+            assert_int_equal(flags(r, j) & ~(unsigned)BLOCK_MORE, 0);
+        /* No byte of a frame that straddles is lost. */
+        bytes += r->byte_count;
+        assert_int_equal(bytes, (2 + 2 * (i + 1)) * 1152 / 10 * 10);
+    }
+    assert_int_equal(r->source->counters.rejected, 20);
+}
+
+/* What the source says of the kernel's buffer is what it takes in. */
+static void the_buffer_lasts(void **state)
+{
+    struct rig *r = *state;
+    const struct scream_udp_header big = {4, 32, 8, 0x63f};
+    const int64_t packet_ns = 187500; /* 36 frames */
+    wait_ns(r, 0);
+    start(r, 0, &big);
+    int64_t packets = r->source->counters.buffer_ns / packet_ns;
+    assert_in_range(packets, 20, 100000);
+    for (int64_t i = 0; i < packets * 3 / 4; i++)
+        send_packet(r, 0, &big, 1152, 1);
+    struct block block;
+    int64_t heard = 0;
+    while (r->source->ops->next(r->source, &block, r->now_ns) == 1)
+        heard++;
+    assert_int_equal(heard, packets * 3 / 4);
+    assert_int_equal(r->source->counters.lost_packets, 0);
+    for (int64_t i = 0; i < packets * 3 / 2; i++)
+        send_packet(r, 0, &big, 1152, 1);
+    heard = 0;
+    while (r->source->ops->next(r->source, &block, r->now_ns) == 1)
+        heard++;
+    assert_true(heard < packets * 3 / 2);
+    /* The kernel says so with the next packet, which says that sound is missing. */
+    send_packet(r, 0, &big, 1152, 1);
+    drain(r);
+    assert_int_equal(r->source->counters.lost_packets, packets * 3 / 2 - heard);
+    assert_int_equal(flags(r, 0), BLOCK_GAP);
+    start(r, 1, &stereo);
+    assert_int_equal(r->source->counters.buffer_ns, packets * packet_ns); /* the worst of all there were */
 }
 
 static void many_senders(void **state)
@@ -487,7 +558,7 @@ static void busy_port(void **state)
     wait_ns(r, 3 * SECOND);
     assert_int_equal(r->source->status.state, SOURCE_PORT_BUSY);
     close(holder);
-    assert_true(r->source->wake_ns <= r->now_ns + SECOND);
+    assert_true(r->source->wake_ns <= r->now_ns + SECOND / 2);
     r->now_ns = r->source->wake_ns;
     wait_ns(r, 0);
     assert_int_equal(r->source->status.state, SOURCE_LISTENING);
@@ -506,9 +577,9 @@ static void missing_interface(void **state)
             wait_ns(r, 0);
             assert_int_equal(r->source->status.state, SOURCE_NO_INTERFACE);
             assert_non_null(strstr(r->source->status.detail, names[i]));
-            assert_int_equal(r->source->wake_ns, r->now_ns + SECOND);
+            assert_int_equal(r->source->wake_ns, r->now_ns + SECOND / 2);
             wait_ns(r, SECOND);
-            assert_int_equal(r->source->wake_ns, r->now_ns + SECOND);
+            assert_int_equal(r->source->wake_ns, r->now_ns + SECOND / 2);
         }
 }
 
@@ -559,6 +630,32 @@ static void multicast(void **state)
     close(other);
 }
 
+/* Memberships are renewed once a minute: behind packets where there are any, else a second later. */
+static void renews(void **state)
+{
+    struct rig *r = *state;
+    open_source(r, &(struct source_udp_params){.port = r->port, .group = SCREAM_UDP_GROUP, .interface = "lo"});
+    wait_ns(r, 0);
+    int64_t joined_ns = r->now_ns;
+    send_multicast(r, SCREAM_UDP_GROUP);
+    drain(r);
+    assert_int_equal(r->count, 2);
+    assert_true(r->source->wake_ns <= joined_ns + 60 * SECOND);
+    wait_ns(r, 60 * SECOND + 500 * MS);
+    assert_int_equal(r->source->wake_ns, joined_ns + 61 * SECOND); /* nothing came, so not yet */
+    send_multicast(r, SCREAM_UDP_GROUP);
+    drain(r);
+    assert_int_equal(r->count, 2);
+    joined_ns = r->now_ns;
+    assert_true(r->source->wake_ns > r->now_ns + 50 * SECOND);
+    r->now_ns = joined_ns + 61 * SECOND;
+    wait_ns(r, 0); /* and nothing comes */
+    assert_true(r->source->wake_ns > r->now_ns + 50 * SECOND);
+    send_multicast(r, SCREAM_UDP_GROUP);
+    drain(r);
+    assert_int_equal(r->count, 2);
+}
+
 static void unicast_on_one_interface(void **state)
 {
     struct rig *r = *state;
@@ -604,10 +701,13 @@ int main(void)
         RIGGED(sizes_and_formats),
         RIGGED(garbage),
         RIGGED(only_from),
+        RIGGED(a_header_by_chance),
+        RIGGED(the_buffer_lasts),
         RIGGED(many_senders),
         RIGGED(busy_port),
         RIGGED(missing_interface),
         RIGGED(multicast),
+        RIGGED(renews),
         RIGGED(unicast_on_one_interface),
         cmocka_unit_test(bad_parameters),
     };

@@ -52,7 +52,8 @@ static void test_fields(void **state)
                                               "frames", "resyncs",    "dropped_frames", NULL};
     static const char *const latency_keys[] = {"total", "guest", "jitter", "quantum", "resampler", "device", NULL};
     static const char *const format_keys[] = {"rate", "bits", "channels", "mask", NULL};
-    static const char *const source_keys[] = {"kind", "address", NULL};
+    static const char *const source_keys[] = {
+        "kind", "address", "lost_packets", "rejected_packets", "ignored_packets", NULL};
 
     struct stream_status streams[2] = {
         {.name = "Desk \"1\"",
@@ -68,7 +69,11 @@ static void test_fields(void **state)
                    .dropped_frames = 7,
                    .frames = 1ull << 40,
                    .target_ns = 27500000}},
-        {.name = "239.255.77.77:4010",    .state = STREAM_PORT_BUSY, .kind = SOURCE_UDP, .backend = ""},
+        {.name = "239.255.77.77:4010",
+         .state = STREAM_PORT_BUSY,
+         .kind = SOURCE_UDP,
+         .backend = "",
+         .counters = {.lost_packets = 5, .rejected = 6, .ignored = 7}                                             },
     };
     struct json_object *root = parse(streams, 2), *list = get(root, "streams");
     assert_int_equal(json_object_object_length(root), 1);
@@ -92,6 +97,9 @@ static void test_fields(void **state)
     assert_true(json_object_get_double(get(first, "target_ms")) == 27.5);
     assert_string_equal(json_object_get_string(get(second, "state")), "port-busy");
     assert_string_equal(json_object_get_string(get(second, "source.kind")), "udp");
+    assert_int_equal(json_object_get_int(get(second, "source.lost_packets")), 5);
+    assert_int_equal(json_object_get_int(get(second, "source.rejected_packets")), 6);
+    assert_int_equal(json_object_get_int(get(second, "source.ignored_packets")), 7);
     json_object_put(root);
 }
 
