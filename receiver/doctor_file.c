@@ -168,8 +168,9 @@ static bool check_size(struct doctor *doctor, const struct subject *s)
 static bool check_replaced(struct doctor *doctor, const struct subject *s)
 {
     char path[DOCTOR_PATH_MAX], line[1024];
-    FILE *maps = s->vm ? fopen(doctor_path(doctor->env, path, "/proc/%d/maps", (int)s->vm->pid), "re") : NULL;
-    if (s->vm && !maps)
+    bool doubtful = s->vm && s->ring->state != RING_PLAYING;
+    FILE *maps = doubtful ? fopen(doctor_path(doctor->env, path, "/proc/%d/maps", (int)s->vm->pid), "re") : NULL;
+    if (doubtful && !maps)
         doctor_root_would(doctor, "whether the VM still has the file of that name");
     if (!maps)
         return false;
