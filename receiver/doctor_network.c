@@ -28,6 +28,7 @@ struct network {
     const struct doctor_interface *relevant[RELEVANT_MAX];
     unsigned relevant_count;
     bool heard;    /* a guest's packets reach a running earshot */
+    bool before;   /* they did, but it is silent now */
     bool is_bound; /* somebody has the port ... */
     bool is_ours;  /* ... and it is an earshot */
 };
@@ -104,6 +105,10 @@ static void find_heard(struct network *n)
             !wants_sender(n->options, in.s_addr) ||
             json_object_get_int64(doctor_member(doctor_member(stream, "format"), "rate")) <= 0)
             continue;
+        if (!strcmp(doctor_text(stream, "state"), "idle")) {
+            n->before = true;
+            continue;
+        }
         n->heard = true;
         doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_OK, "Packets of %.40s reach the running earshot", address);
     }
@@ -420,7 +425,8 @@ static void say_silence(struct network *n, bool seen)
         doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "No packet for port %u came within a second",
                    n->options->port);
     else
-        doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "Earshot listens, and has heard no guest yet");
+        doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "Earshot listens, and %s",
+                   n->before ? "hears a guest no longer that it has heard before" : "has heard no guest yet");
     doctor_fix(n->doctor, "In Windows: is Scream the output, and does something play?");
     if (n->options->source == FROM_UNICAST)
         doctor_fix(n->doctor,
@@ -467,7 +473,8 @@ static void check_wire(struct network *n, bool joined)
         if (listening)
             say_silence(n, false);
     }
-    doctor_check_firewall(doctor, interface, n->options->port, false);
+    if (!n->before) /* else none is in the way */
+        doctor_check_firewall(doctor, interface, n->options->port, false);
 }
 
 static void check_capture(struct network *n)

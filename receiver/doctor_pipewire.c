@@ -286,6 +286,7 @@ static void check_graph(const struct graph *g)
         doctor_say(doctor, DOCTOR_SOUND, DOCTOR_FAIL,
                    "PipeWire has no session manager: nothing connects streams to outputs");
         doctor_fix(doctor, "systemctl --user enable --now wireplumber");
+        return; /* what it would have connected is no fault of its own */
     }
     const char *name = doctor_text(metadata(g, "default", "default.audio.sink"), "name");
     struct json_object *usual = *name ? find_sink(g, name) : NULL;

@@ -64,6 +64,16 @@ static void test_healthy(void **state)
     assert_non_null(strstr(rig->text, "With sudo it also sees: packets on the wire"));
 }
 
+static void test_heard_before(void **state)
+{
+    struct rig *rig = *state;
+    rig->streams = "[{\"name\":\"192.168.122.50\",\"state\":\"idle\",\"source\":{\"kind\":\"udp\",\"address\":"
+                   "\"192.168.122.50\"},\"format\":{\"rate\":48000}}]";
+    rig_expect_warning(rig, "Earshot listens, and hears a guest no longer that it has heard before", "In Windows");
+    rig_write(rig, "/proc/net/igmp", ""); /* the reason */
+    rig_expect(rig, "The running earshot has not joined the group 239.255.77.77 on virbr0", "restart earshot");
+}
+
 static void test_no_interface(void **state)
 {
     struct rig *rig = *state;
@@ -359,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_healthy, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_heard_before, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_no_interface, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_interface_down, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_bridge_without_vm, setup, rig_teardown),
