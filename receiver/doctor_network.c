@@ -305,16 +305,19 @@ static void check_port(struct network *n)
     unsigned uid = 0, port = n->options->port;
     n->is_bound = is_bound(n, &uid);
     bool known = n->is_bound && doctor->env->port_holder(doctor->env->arg, n->options->port, holder, sizeof holder);
+    const char *holder_pid = strstr(holder, "(pid ");
     n->is_ours = known && strncmp(holder, "earshot (", 9) == 0;
+    for (unsigned i = 0; holder_pid && i < doctor->earshot_count; i++)
+        n->is_ours = n->is_ours || strtol(holder_pid + 5, NULL, 10) == doctor->earshots[i];
     if (!n->is_bound) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_SKIP, "Nobody listens on UDP port %u yet: it is free", port);
     } else if (n->is_ours) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_OK, "UDP port %u is %s's", port, holder);
     } else if (known) {
-        const char *pid = strstr(holder, "(pid ");
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "UDP port %u is taken by %s", port, holder);
         doctor_fix(doctor, "systemctl --user disable --now scream    # if it is a service");
-        doctor_fix(doctor, "kill %.*s", pid ? (int)strcspn(pid + 5, ")") : 0, pid ? pid + 5 : "");
+        doctor_fix(doctor, "kill %.*s", holder_pid ? (int)strcspn(holder_pid + 5, ")") : 0,
+                   holder_pid ? holder_pid + 5 : "");
     } else if (uid == doctor->env->uid && doctor->earshot_count) {
         n->is_ours = true; /* its open files cannot be read where it runs with capabilities of its own */
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_OK, "UDP port %u is taken, by an earshot as it seems", port);

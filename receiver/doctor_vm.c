@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <json-c/json.h>
 
@@ -177,9 +178,34 @@ static bool is_receiver(const char *cmdline, size_t length)
     return true;
 }
 
+/* One that was started in another session (or in a test) is not the one that is asked about. */
+static bool is_of_session(const struct doctor_env *env, const char *pid)
+{
+    static const char key[] = "XDG_RUNTIME_DIR=";
+    char text[32768];
+    ssize_t length = doctor_read(env, text, sizeof text, "/proc/%s/environ", pid);
+    for (ssize_t at = 0; at < length; at += (ssize_t)strlen(text + at) + 1) {
+        if (strncmp(text + at, key, sizeof key - 1) == 0)
+            return strcmp(text + at + sizeof key - 1, env->runtime_dir) == 0;
+    }
+    return true;
+}
+
+/* By its name, or, called `scream`, by its program. */
+static bool is_earshot(const struct doctor_env *env, const char *pid)
+{
+    char comm[32], path[DOCTOR_PATH_MAX], program[DOCTOR_PATH_MAX];
+    if (doctor_read(env, comm, sizeof comm, "/proc/%s/comm", pid) > 0 && !strcmp(comm, "earshot"))
+        return true;
+    ssize_t length = readlink(doctor_path(env, path, "/proc/%s/exe", pid), program, sizeof program - 1);
+    program[length > 0 ? length : 0] = 0;
+    const char *slash = strrchr(program, '/');
+    return slash && !strcmp(slash, "/earshot");
+}
+
 static void look_at(struct doctor *doctor, const char *pid, char *cmdline)
 {
-    char status[4096], comm[32];
+    char status[4096];
     unsigned long uid, gid;
     ssize_t length = doctor_read(doctor->env, cmdline, CMDLINE_MAX, "/proc/%s/cmdline", pid);
     if (length <= 0 || doctor_read(doctor->env, status, sizeof status, "/proc/%s/status", pid) < 0 ||
@@ -193,9 +219,8 @@ static void look_at(struct doctor *doctor, const char *pid, char *cmdline)
             snprintf(vm->name, sizeof vm->name, "QEMU (pid %.16s)", pid);
         doctor->vm_count++;
     }
-    if (doctor_read(doctor->env, comm, sizeof comm, "/proc/%s/comm", pid) > 0 && !strcmp(comm, "earshot") &&
-        uid == doctor->env->uid && doctor->earshot_count < DOCTOR_EARSHOTS_MAX &&
-        is_receiver(cmdline, (size_t)length))
+    if (uid == doctor->env->uid && doctor->earshot_count < DOCTOR_EARSHOTS_MAX &&
+        is_receiver(cmdline, (size_t)length) && is_earshot(doctor->env, pid) && is_of_session(doctor->env, pid))
         doctor->earshots[doctor->earshot_count++] = (pid_t)strtol(pid, NULL, 10);
 }
 

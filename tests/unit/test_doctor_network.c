@@ -11,8 +11,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -170,6 +172,12 @@ static void test_port(void **state)
     unheard(rig);
     rig->holder = "scream (pid 999)";
     rig_expect(rig, "UDP port 4010 is taken by scream (pid 999)", "kill 999");
+    rig->holder = "scream (pid 4343)"; /* the name of old unit files, for an earshot */
+    rig_write(rig, "/proc/4343/comm", "scream\n");
+    char link[128];
+    snprintf(link, sizeof link, "%s/proc/4343/exe", rig->root);
+    assert_int_equal(symlink("/usr/bin/earshot", link), 0);
+    expect_silence(rig);
     rig->holder = NULL; /* another user's, or in a container */
     rig_remove(rig, "/proc/4343");
     rig_expect(rig, "UDP port 4010 is taken by a program of another user", "sudo ss -ulpn 'sport = :4010'");

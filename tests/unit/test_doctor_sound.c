@@ -27,6 +27,21 @@ static void test_not_running(void **state)
     rig_expect(rig, "No earshot is running", "earshot    # with the options you gave to doctor");
 }
 
+/* That somebody else's receiver runs helps nobody. */
+static void test_other_receivers(void **state)
+{
+    struct rig *rig = *state;
+    rig->env.uid = 1001;
+    rig_expect(rig, "No earshot is running", "systemctl --user");
+    rig->env.uid = 1000;
+    rig_write(rig, "/proc/4343/environ", "XDG_RUNTIME_DIR=/run/user/7");
+    rig_expect(rig, "No earshot is running", "systemctl --user");
+    rig->env.runtime_dir = "/run/user/7";
+    rig_expect_healthy(rig);
+    rig_write_bytes(rig, "/proc/4343/cmdline", "earshot\0doctor", sizeof "earshot\0doctor"); /* no receiver */
+    rig_expect(rig, "No earshot is running", "systemctl --user");
+}
+
 static void test_failed(void **state)
 {
     struct rig *rig = *state;
@@ -375,13 +390,11 @@ static void test_pipewire_garbage(void **state)
 {
     struct rig *rig = *state;
     struct doctor *d = rig->doctor;
-    static const char *const texts[] = {"",
-                                        "{}",
-                                        "[",
-                                        "[1,null,\"x\",{}]",
-                                        "[{\"type\":5,\"info\":7,\"props\":[]}]",
-                                        "[{\"type\":\"PipeWire:Interface:Node\",\"info\":{\"props\":{\"media.class\":"
-                                        "\"Audio/Sink\"},\"params\":{\"Props\":{\"mute\":true}}}}]"};
+    static const char list[] =
+        "[{\"type\":\"PipeWire:Interface:Node\",\"info\":{\"props\":{\"media.class\":\"Audio/Sink\"},\"params\":"
+        "{\"Props\":{\"mute\":true}}}}]";
+    static const char *const texts[] = {"",  "{}", "[", "[1,null,\"x\",{}]", "[{\"type\":5,\"info\":7,\"props\":[]}]",
+                                        list};
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
         rig->command_count = 0;
         rig_command(rig, "pw-dump", 0, texts[i]);
@@ -491,6 +504,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_not_running, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_other_receivers, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_failed, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_masked, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_not_enabled, rig_setup, rig_teardown),
