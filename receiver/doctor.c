@@ -5,7 +5,7 @@
 #include "receiver/log.h"
 #include "receiver/text.h"
 
-#include <errno.h>
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +114,23 @@ const char *doctor_text(struct json_object *object, const char *key)
     return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
 }
 
+bool doctor_plays(struct json_object *stream, const struct options *options)
+{
+    struct json_object *source = doctor_member(stream, "source");
+    const char *address = doctor_text(source, "address");
+    bool shm = !strcmp(doctor_text(source, "kind"), "shm");
+    struct in_addr sender;
+    if (options->source == FROM_SHM)
+        return shm && doctor_same_file(address, options->shm_path);
+    if (shm || inet_pton(AF_INET, address, &sender) != 1 || options->from_count == 0)
+        return !shm;
+    for (unsigned i = 0; i < options->from_count; i++) {
+        if (options->from[i] == sender.s_addr)
+            return true;
+    }
+    return false;
+}
+
 static void show_progress(const struct doctor_params *params, enum doctor_area area)
 {
     if (params->progress) {
@@ -135,7 +152,7 @@ static void check(struct doctor *doctor, const struct doctor_params *params)
             struct doctor_ring ring;
             show_progress(params, DOCTOR_FILE);
             doctor_look_at_ring(doctor->env, options->shm_path, &ring);
-            doctor_check_vm(doctor, options, ring.state == RING_PLAYING);
+            doctor_check_vm(doctor, options, &ring);
             doctor_check_file(doctor, options, &ring);
         } else {
             show_progress(params, DOCTOR_NETWORK);

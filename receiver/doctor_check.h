@@ -89,6 +89,9 @@ struct doctor_quoted {
 };
 struct doctor_quoted doctor_quote(const char *text);
 
+/* Is this stream, as status has it, one of this source's? */
+bool doctor_plays(struct json_object *stream, const struct options *options);
+
 /* Members of JSON: whatever is missing or of another type reads as NULL, "" or 0. */
 struct json_object *doctor_member(struct json_object *object, const char *key);
 const char *doctor_text(struct json_object *object, const char *key);
@@ -99,8 +102,8 @@ void doctor_look_at_processes(struct doctor *doctor);
 /* The VM one of whose devices has this file, and the device; NULL. */
 const struct doctor_vm *doctor_vm_with(const struct doctor *doctor, const char *path,
                                        const struct doctor_ivshmem **device);
-/* `playing`: the file has a guest's sound coming in, whoever brings it. */
-void doctor_check_vm(struct doctor *doctor, const struct options *options, bool playing);
+/* Do both paths lead to the same file? */
+bool doctor_same_file(const char *a, const char *b);
 
 /* doctor_ring.c */
 enum doctor_ring_state {
@@ -127,6 +130,7 @@ struct doctor_ring {
 void doctor_look_at_ring(const struct doctor_env *env, const char *path, struct doctor_ring *ring);
 
 /* The areas, each for one source. */
+void doctor_check_vm(struct doctor *doctor, const struct options *options, const struct doctor_ring *ring);
 void doctor_check_file(struct doctor *doctor, const struct options *options, const struct doctor_ring *ring);
 void doctor_check_network(struct doctor *doctor, const struct options *options);
 void doctor_check_service(struct doctor *doctor, const struct options *options);

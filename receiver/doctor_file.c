@@ -107,7 +107,7 @@ static void say_failed(struct doctor *doctor, const struct subject *s)
 /* What the guest has to be told: its driver looks for a device of exactly so many MiB. */
 static void say_never_written(struct doctor *doctor, const struct subject *s)
 {
-    unsigned long long mib = s->ring->bytes / MIB;
+    unsigned long long mib = (s->vm && s->device->bytes ? s->device->bytes : s->ring->bytes) / MIB;
     doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL,
                "%.100s is all zero: nothing has played in the guest yet, or its driver cannot use the memory",
                s->path);
@@ -138,7 +138,7 @@ static void say_still(struct doctor *doctor, const struct subject *s)
 static bool check_size(struct doctor *doctor, const struct subject *s)
 {
     uint64_t bytes = s->ring->bytes;
-    if (S_ISCHR(s->st.st_mode))
+    if (S_ISCHR(s->st.st_mode) || s->ring->state == RING_PLAYING)
         return false;
     if (bytes == 0 && s->vm) {
         doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%.100s was emptied while %s runs", s->path, s->vm->name);
@@ -146,7 +146,7 @@ static bool check_size(struct doctor *doctor, const struct subject *s)
     } else if (bytes == 0) {
         doctor_say(doctor, DOCTOR_FILE, doctor_has_failed(doctor, DOCTOR_VM) ? DOCTOR_SKIP : DOCTOR_FAIL,
                    "%.100s is empty: it fills when the VM starts", s->path);
-    } else if (s->vm && s->device->bytes && s->device->bytes != bytes) {
+    } else if (s->vm && bytes < s->device->bytes) { /* a larger one does no harm */
         doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%.100s has %.4g MiB, but %s was given %.4g MiB", s->path,
                    (double)bytes / (double)MIB, s->vm->name, (double)s->device->bytes / (double)MIB);
         doctor_fix(doctor, "Shut the VM down, then: sudo rm %s    # QEMU makes it anew, in its size",

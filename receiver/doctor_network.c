@@ -46,8 +46,9 @@ static bool in_sysfs(const struct network *n, const char *interface, const char 
     return stat(doctor_path(n->doctor->env, path, "/sys/class/net/%s/%s", interface, what), &st) == 0;
 }
 
-/* Ports that lead to a machine: libvirt's old "virbr0-nic" only gave the bridge an address. */
-static unsigned bridge_ports(const struct network *n, const char *bridge)
+/* What is connected to a bridge; of `machines` alone: containers have bridges, too. libvirt's old "virbr0-nic" only gave
+ * the bridge an address. */
+static unsigned bridge_ports(const struct network *n, const char *bridge, bool machines)
 {
     char path[DOCTOR_PATH_MAX];
     DIR *dir = opendir(doctor_path(n->doctor->env, path, "/sys/class/net/%s/brif", bridge));
@@ -55,8 +56,11 @@ static unsigned bridge_ports(const struct network *n, const char *bridge)
         return 0;
     unsigned count = 0;
     for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
-        size_t length = strlen(entry->d_name);
-        count += entry->d_name[0] != '.' && !(length > 4 && strcmp(entry->d_name + length - 4, "-nic") == 0);
+        const char *name = entry->d_name;
+        size_t length = strlen(name);
+        if (name[0] == '.' || (length > 4 && strcmp(name + length - 4, "-nic") == 0))
+            continue;
+        count += !machines || strncmp(name, "vnet", 4) == 0 || in_sysfs(n, name, "tun_flags");
     }
     closedir(dir);
     return count;
@@ -76,7 +80,7 @@ static void find_interfaces(struct network *n)
         const struct doctor_interface *interface = &n->interfaces[i];
         if (name && (by_address ? interface->address == wanted.s_addr : !strcmp(interface->name, name)))
             n->chosen = interface;
-        if (!name && in_sysfs(n, interface->name, "bridge") && bridge_ports(n, interface->name) &&
+        if (!name && in_sysfs(n, interface->name, "bridge") && bridge_ports(n, interface->name, true) &&
             n->relevant_count < RELEVANT_MAX)
             n->relevant[n->relevant_count++] = interface;
     }
@@ -98,11 +102,8 @@ static void find_heard(struct network *n)
     size_t count = n->doctor->streams ? json_object_array_length(n->doctor->streams) : 0;
     for (size_t i = 0; i < count; i++) {
         struct json_object *stream = json_object_array_get_idx(n->doctor->streams, i);
-        struct json_object *source = doctor_member(stream, "source");
-        const char *address = doctor_text(source, "address");
-        struct in_addr in;
-        if (strcmp(doctor_text(source, "kind"), "shm") == 0 || inet_pton(AF_INET, address, &in) != 1 ||
-            !wants_sender(n->options, in.s_addr) ||
+        const char *address = doctor_text(doctor_member(stream, "source"), "address");
+        if (!doctor_plays(stream, n->options) ||
             json_object_get_int64(doctor_member(doctor_member(stream, "format"), "rate")) <= 0)
             continue;
         if (!strcmp(doctor_text(stream, "state"), "idle")) {
@@ -161,11 +162,14 @@ static void check_chosen(struct network *n)
     if (!(i->flags & IFF_UP)) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "%s is down", i->name);
         doctor_fix(doctor, "sudo ip link set %s up", i->name);
-    } else if (in_sysfs(n, i->name, "bridge") && !bridge_ports(n, i->name)) {
+    } else if (in_sysfs(n, i->name, "bridge") && !bridge_ports(n, i->name, false)) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "No VM is connected to %s", i->name);
         doctor_fix(doctor, "Start the VM. If it runs, its network card is elsewhere:");
         doctor_fix(doctor, "virsh -c qemu:///system domiflist NAME    # Source should be %s, or its network",
                    i->name);
+    } else if (!(i->flags & IFF_RUNNING) && !(i->flags & IFF_LOOPBACK)) {
+        doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "%s has no connection", i->name);
+        doctor_fix(doctor, "Is its cable plugged in, and whoever is at its other end on?");
     } else if (!(i->flags & (IFF_MULTICAST | IFF_LOOPBACK)) && n->options->source == FROM_MULTICAST) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "%s cannot do multicast", i->name);
         doctor_fix(doctor, "sudo ip link set %s multicast on", i->name);
@@ -445,7 +449,6 @@ static void say_silence(struct network *n, bool seen)
 static void check_wire(struct network *n, bool joined)
 {
     struct doctor *doctor = n->doctor;
-    const char *interface = n->relevant_count ? n->relevant[0]->name : "";
     bool listening = n->is_ours && joined;
     struct doctor_wire wire;
     int r = doctor->env->wire(doctor->env->arg, n->options->port, WIRE_MS, &wire);
@@ -465,19 +468,18 @@ static void check_wire(struct network *n, bool joined)
         doctor->env->pause(doctor->env->arg, COUNT_MS);
         uint64_t came = multicast_count(n) - before;
         if (listening && came >= COUNT_MIN && n->options->source == FROM_MULTICAST) {
-            bool found = doctor_check_firewall(doctor, interface, n->options->port, true);
             doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_WARN,
                        "%llu multicast packets a second come in, and none reaches earshot: a firewall?",
                        (unsigned long long)(came * 1000 / COUNT_MS));
-            if (!found)
-                doctor_fix(doctor, "sudo earshot doctor    # sees whose they are");
-            return;
-        }
-        if (listening)
+            doctor_fix(doctor, "sudo earshot doctor    # sees whose they are");
+        } else if (listening)
             say_silence(n, false);
     }
-    if (!n->before) /* else none is in the way */
-        doctor_check_firewall(doctor, interface, n->options->port, false);
+    /* Who was heard before has no firewall in the way. */
+    for (unsigned i = 0; i < n->relevant_count && !n->before; i++)
+        doctor_check_firewall(doctor, n->relevant[i]->name, n->options->port, false);
+    if (!n->relevant_count && !n->before)
+        doctor_check_firewall(doctor, "", n->options->port, false);
 }
 
 static void check_capture(struct network *n)

@@ -223,6 +223,8 @@ static bool check_streams(const struct graph *g, struct json_object *usual)
     for (size_t i = 0; i < count; i++) {
         struct json_object *stream = json_object_array_get_idx(g->doctor->streams, i);
         const char *name = doctor_text(stream, "name");
+        if (!doctor_plays(stream, g->options))
+            continue;
         bool playing = !strcmp(doctor_text(stream, "state"), "playing");
         for (size_t k = 0; k < json_object_array_length(g->objects); k++) {
             struct json_object *node = json_object_array_get_idx(g->objects, k);

@@ -107,12 +107,16 @@ static void check_sink(struct doctor *doctor, const struct entry *sink)
 }
 
 /* Our streams are those whose names the running earshots say. */
-static bool is_ours(const struct doctor *doctor, const struct entry *input, const char **name)
+static bool is_ours(const struct doctor *doctor, const struct options *options, const struct entry *input,
+                    const char **name)
 {
     size_t count = doctor->streams ? json_object_array_length(doctor->streams) : 0;
     for (size_t i = 0; i < count; i++) {
         char wanted[200];
-        *name = doctor_text(json_object_array_get_idx(doctor->streams, i), "name");
+        struct json_object *stream = json_object_array_get_idx(doctor->streams, i);
+        if (!doctor_plays(stream, options))
+            continue;
+        *name = doctor_text(stream, "name");
         int length = snprintf(wanted, sizeof wanted, "application.name = \"%.150s\"", *name);
         const char *found = **name ? strstr(input->begin, wanted) : NULL;
         if (found && found + length <= input->end)
@@ -121,12 +125,12 @@ static bool is_ours(const struct doctor *doctor, const struct entry *input, cons
     return false;
 }
 
-static void check_inputs(struct doctor *doctor, const char *list)
+static void check_inputs(struct doctor *doctor, const struct options *options, const char *list)
 {
     struct entry input;
     const char *name;
     while (next_entry(&list, "Sink Input", &input)) {
-        const char *how = is_ours(doctor, &input, &name) ? silenced(&input) : NULL;
+        const char *how = is_ours(doctor, options, &input, &name) ? silenced(&input) : NULL;
         if (!how)
             continue;
         doctor_say(doctor, DOCTOR_SOUND, DOCTOR_FAIL, "%.60s is %s in the mixer", name, how);
@@ -164,7 +168,7 @@ void doctor_check_pulse(struct doctor *doctor, const struct options *options)
         doctor_fix(doctor, "pactl set-default-sink NAME    # of those in: pactl list short sinks");
     }
     if (pactl(doctor, options, "list", "sink-inputs", &inputs) == 0)
-        check_inputs(doctor, inputs);
+        check_inputs(doctor, options, inputs);
 out:
     free(info);
     free(sinks);

@@ -28,12 +28,9 @@ static const char *property(const char *text, const char *key, char *out, size_t
 static struct json_object *find_stream(const struct doctor *doctor, const struct options *options)
 {
     size_t count = doctor->streams ? json_object_array_length(doctor->streams) : 0;
-    bool shm = options->source == FROM_SHM;
     for (size_t i = 0; i < count; i++) {
         struct json_object *stream = json_object_array_get_idx(doctor->streams, i);
-        struct json_object *source = doctor_member(stream, "source");
-        if (shm ? !strcmp(doctor_text(source, "address"), options->shm_path)
-                : strcmp(doctor_text(source, "kind"), "shm") != 0)
+        if (doctor_plays(stream, options))
             return stream;
     }
     return NULL;

@@ -104,7 +104,7 @@ static bool check_plain(struct doctor *doctor, const struct options *options, co
         doctor_fix(doctor, "Leave -o away.");
     } else if (backend && !strcmp(backend->name, "wav")) {
         check_file(doctor, options->target);
-    } else if (backend && !strcmp(backend->name, "alsa") &&
+    } else if (backend && !strcmp(backend->name, "alsa") && options->target && strstr(options->target, "hw:") &&
                (doctor_read(doctor->env, cards, sizeof cards, "/proc/asound/cards") <= 0 ||
                 strstr(cards, "no soundcards"))) {
         doctor_say(doctor, DOCTOR_SOUND, DOCTOR_FAIL, "ALSA has no sound card");

@@ -242,7 +242,7 @@ void doctor_look_at_processes(struct doctor *doctor)
     doctor->sees_processes = stat(doctor_path(doctor->env, path, "/proc/1/cmdline"), &st) == 0;
 }
 
-static bool same_file(const char *a, const char *b)
+bool doctor_same_file(const char *a, const char *b)
 {
     struct stat first, second;
     if (!strcmp(a, b))
@@ -257,7 +257,7 @@ const struct doctor_vm *doctor_vm_with(const struct doctor *doctor, const char *
     for (unsigned i = 0; i < doctor->vm_count; i++) {
         const struct doctor_vm *vm = &doctor->vms[i];
         for (unsigned k = 0; k < vm->device_count; k++) {
-            if (vm->devices[k].path[0] && same_file(vm->devices[k].path, path)) {
+            if (vm->devices[k].path[0] && doctor_same_file(vm->devices[k].path, path)) {
                 *device = &vm->devices[k];
                 return vm;
             }
@@ -308,17 +308,19 @@ static void say_other_memory(struct doctor *doctor, const char *path)
 }
 
 static void check_device(struct doctor *doctor, const struct doctor_vm *vm, const struct doctor_ivshmem *device,
-                         bool playing)
+                         const struct doctor_ring *ring)
 {
+    /* What was written to it ever, somebody wrote who found it and shares it. */
+    bool doubtful = ring->state == RING_ALL_ZERO;
     unsigned same_size = 0;
     for (unsigned i = 0; i < vm->device_count; i++)
         same_size += vm->devices[i].bytes == device->bytes;
-    if (!device->shared) {
+    if (!device->shared && doubtful) {
         doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL, "%s keeps its memory %.100s to itself: share=on is missing",
                    vm->name, device->path);
         doctor_fix(doctor, "-object memory-backend-file,id=...,share=on,mem-path=%.200s,size=%lluM", device->path,
                    (unsigned long long)(device->bytes / MIB));
-    } else if (same_size > 1 && !playing) {
+    } else if (same_size > 1 && doubtful) {
         doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL,
                    "%s has %u ivshmem devices of %llu MiB: the driver takes the first one it finds", vm->name,
                    same_size, (unsigned long long)(device->bytes / MIB));
@@ -336,13 +338,13 @@ static void check_device(struct doctor *doctor, const struct doctor_vm *vm, cons
     }
 }
 
-void doctor_check_vm(struct doctor *doctor, const struct options *options, bool playing)
+void doctor_check_vm(struct doctor *doctor, const struct options *options, const struct doctor_ring *ring)
 {
     const struct doctor_ivshmem *device;
     const struct doctor_vm *vm = doctor_vm_with(doctor, options->shm_path, &device);
     if (vm) {
-        check_device(doctor, vm, device, playing);
-    } else if (playing) {
+        check_device(doctor, vm, device, ring);
+    } else if (ring->state == RING_PLAYING) {
         doctor_say(doctor, DOCTOR_VM, DOCTOR_OK, "Something that is no QEMU of this computer plays into %.100s",
                    options->shm_path);
     } else if (!doctor->sees_processes) {

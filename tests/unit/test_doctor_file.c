@@ -120,6 +120,17 @@ static void test_two_of_a_size(void **state)
     rig_expect(rig, "win10 has 2 ivshmem devices of 2 MiB", "/v UseIVSHMEM /t REG_DWORD /d 4 /f");
 }
 
+/* The same file by another name. */
+static void test_other_name(void **state)
+{
+    struct rig *rig = *state;
+    char link[128];
+    snprintf(link, sizeof link, "%s/link", rig->root);
+    assert_int_equal(symlink(rig->ring, link), 0);
+    rig->options.shm_path = link;
+    rig_expect_healthy(rig);
+}
+
 static void test_missing(void **state)
 {
     struct rig *rig = *state;
@@ -167,9 +178,12 @@ static void test_sizes(void **state)
     rig_ring(rig, 0, 0);
     rig_expect(rig, rig->ring, "leave out what truncates the file");
     assert_non_null(strstr(rig->text, " was emptied while win10 runs"));
-    rig_ring(rig, 0, 2 * TWO_MIB);
+    rig_ring(rig, 0, TWO_MIB / 2);
     rig_expect(rig, rig->ring, "sudo rm ");
-    assert_non_null(strstr(rig->text, " has 4 MiB, but win10 was given 2 MiB"));
+    assert_non_null(strstr(rig->text, " has 1 MiB, but win10 was given 2 MiB"));
+    rig_ring(rig, 0, 2 * TWO_MIB); /* is no fault, and the guest sees 2 MiB of it */
+    rig_expect(rig, rig->ring, "/v UseIVSHMEM /t REG_DWORD /d 2 /f");
+    assert_non_null(strstr(rig->text, " is all zero: "));
 
     char arguments[400];
     snprintf(arguments, sizeof arguments,
@@ -289,6 +303,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_path, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_not_shared, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_two_of_a_size, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_other_name, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_missing, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_permission, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_directory, rig_setup, rig_teardown),

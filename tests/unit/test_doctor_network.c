@@ -97,6 +97,8 @@ static void test_interface_down(void **state)
     unheard(rig);
     rig->interfaces[2].flags = IFF_MULTICAST;
     rig_expect(rig, "virbr0 is down", "sudo ip link set virbr0 up");
+    rig->interfaces[2].flags = IFF_UP | IFF_MULTICAST;
+    rig_expect(rig, "virbr0 has no connection", "cable");
 }
 
 static void test_bridge_without_vm(void **state)
@@ -120,7 +122,7 @@ static void test_macvtap(void **state)
 {
     struct rig *rig = *state;
     unheard(rig);
-    rig->interfaces[3] = (struct doctor_interface){.name = "vm-nic", .flags = IFF_UP | IFF_MULTICAST};
+    rig->interfaces[3] = (struct doctor_interface){.name = "vm-nic", .flags = IFF_UP | IFF_RUNNING | IFF_MULTICAST};
     rig->interface_count = 4;
     rig_write(rig, "/sys/class/net/vm-nic/macvtap/tap7/dev", "1:1\n");
     rig->options.interface = "vm-nic";
@@ -136,6 +138,22 @@ static void test_macvtap(void **state)
     rig_expect_warning(rig, "vm-nic: a VM that is connected by macvtap", "attach-interface");
     rig_remove(rig, "/sys/class/net/virbr0/brif"); /* nor is there another way */
     rig_expect(rig, "vm-nic: a VM that is connected by macvtap", "attach-interface");
+}
+
+/* A container's bridge is no VM's: what its firewall or filter does is nobody's concern. */
+static void test_containers(void **state)
+{
+    struct rig *rig = *state;
+    unheard(rig);
+    rig->options.interface = NULL;
+    rig->interfaces[3] = (struct doctor_interface){.name = "docker0", .flags = IFF_UP | IFF_RUNNING | IFF_MULTICAST};
+    rig->interface_count = 4;
+    rig_write(rig, "/sys/class/net/docker0/bridge/stp_state", "0\n");
+    rig_write(rig, "/sys/class/net/docker0/brif/veth12/port_no", "0x1\n");
+    expect_silence(rig);
+    rig_write(rig, "/sys/class/net/docker0/brif/tap0/port_no", "0x2\n"); /* now it is */
+    rig_write(rig, "/sys/class/net/tap0/tun_flags", "0x1002\n");
+    rig_expect(rig, "The kernel (rp_filter = 2) drops what comes in by docker0: it has no address", "sudo sysctl");
 }
 
 static void test_rp_filter(void **state)
@@ -383,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bridge_without_vm, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_no_multicast, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_macvtap, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_containers, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_rp_filter, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_rp_filter_route, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_port, setup, rig_teardown),

@@ -209,6 +209,9 @@ static void set_graph(struct rig *rig, const struct graph *g, char text[4096])
         "{\"id\":36,\"type\":\"PipeWire:Interface:Node\",\"info\":{\"state\":\"%s\",\"error\":\"busy\",\"props\":"
         "{\"node.name\":\"speakers\",\"node.description\":\"Desk speakers\",\"media.class\":\"Audio/Sink\","
         "\"object.serial\":136},\"params\":{\"Props\":[%s]}}},"
+        "{\"id\":44,\"type\":\"PipeWire:Interface:Node\",\"info\":{\"props\":{\"node.name\":\"muted\",\"media."
+        "class\":"
+        "\"Stream/Output/Audio\"},\"params\":{\"Props\":[{\"mute\":true}]}}}," /* another guest's: not asked about */
         "%s{\"id\":41,\"type\":\"PipeWire:Interface:Node\",\"info\":{\"state\":\"running\",\"props\":{\"node.name\":"
         "\"win10\",\"media.class\":\"Stream/Output/Audio\"},\"params\":{\"Props\":[%s]}}}]",
         g->settings, g->manager, g->links, g->sink_state, g->sink_props, g->more, g->stream_props);
@@ -253,7 +256,10 @@ static int doctor_setup(void **state)
         return -1;
     struct rig *rig = *state;
     doctor = (struct doctor){.env = &rig->env, .findings = findings};
-    doctor.streams = json_tokener_parse("[{\"name\":\"win10\",\"state\":\"playing\"}]");
+    doctor.streams = json_tokener_parse(
+        "[{\"name\":\"muted\",\"state\":\"playing\",\"source\":{\"kind\":\"shm\",\"address\":\"/y\"}},"
+        "{\"name\":\"win10\",\"state\":\"playing\",\"source\":{\"kind\":\"shm\",\"address\":\"/x\"}}]");
+    rig->options.shm_path = "/x";
     rig->options.raw = false;
     rig->doctor = &doctor;
     return 0;
