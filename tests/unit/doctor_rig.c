@@ -247,8 +247,8 @@ static void set_up_network(struct rig *rig)
         "  100: 00000000:0FAA 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 12345 2\n");
     rig_write(rig, "/proc/net/route",
               "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-              "enp5s0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
-              "virbr0\t007AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n");
+              "virbr0\t007AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+              "enp5s0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n");
     rig_write(rig, "/proc/sys/net/ipv4/conf/all/rp_filter", "2\n");
     rig_write(rig, "/proc/sys/net/ipv4/conf/virbr0/rp_filter", "1\n");
     write_netstat(rig, 1000);

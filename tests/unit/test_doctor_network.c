@@ -39,6 +39,8 @@ static int setup(void **state)
 static void expect_silence(struct rig *rig)
 {
     rig_expect_warning(rig, "Earshot listens, and has heard no guest yet", "In Windows: is Scream the output");
+    if (!strstr(rig->text, "\nNothing is broken. 1 to look at. "))
+        fail_msg("more than silence:\n%s", rig->text);
 }
 
 static void unheard(struct rig *rig)
@@ -271,6 +273,9 @@ static void test_counters(void **state)
 {
     struct rig *rig = *state;
     unheard(rig);
+    rig->multicast_grows = 9; /* what goes on in any network */
+    expect_silence(rig);
+    rig_write(rig, "/proc/net/netstat", "IpExt: InMcastPkts\nIpExt: 1000\n");
     rig->multicast_grows = 50;
     rig_expect_warning(rig, "166 multicast packets a second come in, and none reaches earshot",
                        "sudo earshot doctor");
