@@ -159,7 +159,8 @@ static int check_ufw(const struct firewall *f)
     if (!readable)
         doctor_root_would(f->doctor, "ufw's rules");
     doctor_say(f->doctor, DOCTOR_NETWORK, readable || f->suspect ? DOCTOR_FAIL : DOCTOR_WARN,
-               readable ? "ufw does not let UDP port %u in%s%s" : "ufw is on: does it let UDP port %u in%s%s?",
+               readable || f->suspect ? "ufw does not let UDP port %u in%s%s"
+                                      : "ufw is on: does it let UDP port %u in%s%s?",
                f->port, *f->interface ? " by " : "", f->interface);
     if (*f->interface)
         doctor_fix(f->doctor, "sudo ufw allow in on %s to any port %u proto udp", f->interface, f->port);
@@ -169,6 +170,11 @@ static int check_ufw(const struct firewall *f)
 }
 
 /* --- rules as such */
+
+static const char *verb(const struct firewall *f)
+{
+    return f->suspect ? "stop" : "may stop";
+}
 
 /* "4010", also in { 22, 4000-4010 } after "dport", or as --dport(s) of iptables. */
 static bool names_port(const char *rule, unsigned port)
@@ -253,7 +259,7 @@ static int check_nft(const struct firewall *f)
         return 0;
     }
     doctor_say(f->doctor, DOCTOR_NETWORK, f->suspect ? DOCTOR_FAIL : DOCTOR_WARN,
-               "nftables' chain %s (%s) may stop UDP port %u", chain, table, f->port);
+               "nftables' rules in %s, chain %s, %s UDP port %u", table, chain, verb(f), f->port);
     doctor_fix(f->doctor, "sudo nft insert rule %s %s %s%s udp dport %u accept    # until the next reboot", table,
                chain, *f->interface ? "iifname " : "", f->interface, f->port);
     return 1;
@@ -279,7 +285,7 @@ static int check_iptables(const struct firewall *f)
         return 0;
     }
     doctor_say(f->doctor, DOCTOR_NETWORK, f->suspect ? DOCTOR_FAIL : DOCTOR_WARN,
-               "iptables' INPUT rules may stop UDP port %u", f->port);
+               "iptables' INPUT rules %s UDP port %u", verb(f), f->port);
     doctor_fix(f->doctor, "sudo iptables -I INPUT %s%s -p udp --dport %u -j ACCEPT    # until the next reboot",
                *f->interface ? "-i " : "", f->interface, f->port);
     return 1;

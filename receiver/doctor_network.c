@@ -410,15 +410,23 @@ static uint64_t multicast_count(const struct network *n)
 static void say_unheard(struct network *n, const struct doctor_wire *wire)
 {
     struct doctor *doctor = n->doctor;
+    unsigned rate = wire->packets * 1000 / WIRE_MS;
     char address[INET_ADDRSTRLEN];
     address_text(wire->sender, address);
+    bool wanted = wants_sender(n->options, wire->sender);
+    bool elsewhere = n->chosen && strcmp(wire->interface, n->chosen->name) != 0;
+    if (wanted && !elsewhere && doctor_check_firewall(doctor, wire->interface, n->options->port, true)) {
+        doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_OK, "%u packets a second come from %s by %s", rate, address,
+                   wire->interface);
+        return;
+    }
     doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "%u packets a second come from %s by %s, but earshot gets none",
-               wire->packets * 1000 / WIRE_MS, address, wire->interface);
-    if (!wants_sender(n->options, wire->sender)) {
+               rate, address, wire->interface);
+    if (!wanted) {
         doctor_fix(doctor, "--from leaves this sender out: add %s to it, or leave --from away.", address);
-    } else if (n->chosen && strcmp(wire->interface, n->chosen->name) != 0) {
+    } else if (elsewhere) {
         doctor_fix(doctor, "-i %s listens elsewhere: take -i %s.", n->options->interface, wire->interface);
-    } else if (!doctor_check_firewall(doctor, wire->interface, n->options->port, true)) {
+    } else {
         doctor_fix(doctor, "A firewall drops them. With nftables, in the table and chain of your input rules:");
         doctor_fix(doctor, "sudo nft insert rule inet filter input iifname %s udp dport %u accept", wire->interface,
                    n->options->port);

@@ -8,6 +8,7 @@ test_doctor.py sound     sound servers, sinks and what people do to them in a mi
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +229,16 @@ class Network:
         return ("ip", "netns", "exec", self.guest)
 
 
+def nft(network, rules):
+    """False where this computer has no nftables."""
+    program = shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    done = program and subprocess.run([*network.on_host(), program, "-f", "-"], input=rules, capture_output=True, text=True,
+                                      timeout=10)
+    if not done or done.returncode:
+        print(f"no nftables here{': ' + done.stderr.strip() if done else ''}")
+    return bool(done) and not done.returncode
+
+
 def port_table(network):
     return subprocess.run([*network.on_host(), "cat", "/proc/net/udp"], capture_output=True, text=True,
                           timeout=10).stdout
@@ -249,7 +260,7 @@ def network():
             return session.spawn(name, [*net.on_guest(), harness.built("earshot"), "guest", "-q", "-i", "eth0"])
 
         def heard():
-            return any(stream["format"]["rate"] for stream in session.status() or [])
+            return any(stream["state"] == "playing" for stream in session.status() or [])
 
         earshot_running = earshot("-i", "virbr0", name="earshot")
         sender = guest("guest")
@@ -257,6 +268,18 @@ def network():
         doctor("-i", "virbr0").healthy("heard")
         doctor().healthy("heard, on every interface")
         doctor("-i", "192.168.177.1").healthy("heard, by address")
+        if nft(net, "table inet filter { chain input { type filter hook input priority 0; policy drop; "
+                    "ct state established accept; tcp dport { 22, 4010 } accept; }; }"):
+            harness.wait_for("silence", lambda: any(stream["state"] == "idle" for stream in session.status() or []))
+            dropped = doctor("-i", "virbr0")
+            dropped.names("a firewall", "nftables' rules in inet filter, chain input, stop UDP port 4010",
+                          "sudo nft insert rule inet filter input iifname virbr0 udp dport 4010 accept")
+            # What it prints is what helps.
+            rule = re.search(r"sudo nft (insert rule [^#]*)", dropped.text).group(1)
+            nft(net, rule)
+            harness.wait_for("the guest to be heard", heard)
+            doctor("-i", "virbr0").healthy("the firewall's rule as it was printed")
+            nft(net, "flush ruleset")
         doctor("-i", "virbr9").names("no such interface", "There is no network interface virbr9", "net-start default")
         earshot_running.end()
 
