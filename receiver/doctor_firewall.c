@@ -124,8 +124,9 @@ static bool tuple_allows(const struct firewall *f, const char *line)
     char action[24], protocol[8], ports[128], from[64], direction[64] = "";
     if (sscanf(line, "### tuple ### %23s %7s %127s %*s %*s %63s %63s", action, protocol, ports, from, direction) <
             5 ||
-        strncmp(action, "allow", 5) != 0 || (strcmp(protocol, "udp") && strcmp(protocol, "any")) ||
-        (strcmp(direction, "in") && (strncmp(direction, "in_", 3) || strcmp(direction + 3, f->interface))))
+        strncmp(action, "allow", 5) != 0 || (strcmp(protocol, "udp") != 0 && strcmp(protocol, "any") != 0) ||
+        (strcmp(direction, "in") != 0 &&
+         (strncmp(direction, "in_", 3) != 0 || strcmp(direction + 3, f->interface) != 0)))
         return false;
     if (!strcmp(ports, "any"))
         return true;

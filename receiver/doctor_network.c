@@ -480,8 +480,9 @@ static void check_wire(struct network *n, bool joined)
                        "%llu multicast packets a second come in, and none reaches earshot: a firewall?",
                        (unsigned long long)(came * 1000 / COUNT_MS));
             doctor_fix(doctor, "sudo earshot doctor    # sees whose they are");
-        } else if (listening)
+        } else if (listening) {
             say_silence(n, false);
+        }
     }
     /* Who was heard before has no firewall in the way. */
     for (unsigned i = 0; i < n->relevant_count && !n->before; i++)
