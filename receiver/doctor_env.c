@@ -347,19 +347,20 @@ struct doctor_env doctor_env_here(void)
     uid_t uid = adopt_caller();
     const struct passwd *user = getpwuid(uid);
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    return (struct doctor_env){.root = "",
-                               .uid = uid,
-                               .user = user ? user->pw_name : "YOU",
-                               .is_root = geteuid() == 0,
-                               .runtime_dir = runtime ? runtime : "",
-                               .command = here_command,
-                               .pause = here_pause,
-                               .interfaces = here_interfaces,
-                               .wire = here_wire,
-                               .port_holder = here_port_holder,
-                               .probe = here_probe,
-                               .streams = here_streams,
-                               .rtkit = here_rtkit};
+    struct doctor_env env = {.root = "",
+                             .uid = uid,
+                             .is_root = geteuid() == 0,
+                             .runtime_dir = runtime ? runtime : "",
+                             .command = here_command,
+                             .pause = here_pause,
+                             .interfaces = here_interfaces,
+                             .wire = here_wire,
+                             .port_holder = here_port_holder,
+                             .probe = here_probe,
+                             .streams = here_streams,
+                             .rtkit = here_rtkit};
+    snprintf(env.user, sizeof env.user, "%s", user ? user->pw_name : "YOU");
+    return env;
 }
 
 static const char *join(const struct doctor_env *env, char out[DOCTOR_PATH_MAX], const char *format, va_list args)

@@ -35,7 +35,7 @@ struct doctor_wire {
 struct doctor_env {
     const char *root; /* what stands before /proc, /sys, /run, /etc, /var and /dev/snd; "" */
     uid_t uid;        /* whose sound it is about: with sudo, who called it */
-    const char *user; /* his name */
+    char user[64];    /* his name */
     bool is_root;
     const char *runtime_dir; /* XDG_RUNTIME_DIR, or "" */
     void *arg;               /* of the functions below */

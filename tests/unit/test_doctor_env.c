@@ -5,6 +5,7 @@
 #include "receiver/doctor_env.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -91,6 +92,21 @@ static void test_files(void **state)
     rmdir(root);
 }
 
+/* Whoever else is looked up later. */
+static void test_user(void **state)
+{
+    (void)state;
+    unsetenv("SUDO_UID"); /* who runs the tests by sudo */
+    char name[64];
+    const struct passwd *user = getpwuid(geteuid());
+    snprintf(name, sizeof name, "%s", user ? user->pw_name : "YOU");
+    struct doctor_env env = doctor_env_here();
+    assert_int_equal(env.uid, geteuid());
+    getpwuid(65534);
+    getpwuid(1);
+    assert_string_equal(env.user, name);
+}
+
 static void test_interfaces(void **state)
 {
     (void)state;
@@ -111,7 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_command), cmocka_unit_test(test_command_hangs), cmocka_unit_test(test_sbin),
-        cmocka_unit_test(test_files),   cmocka_unit_test(test_interfaces),
+        cmocka_unit_test(test_user),    cmocka_unit_test(test_files),         cmocka_unit_test(test_interfaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
