@@ -259,13 +259,15 @@ int doctor_run(const struct doctor_params *params)
     int status = 1;
     doctor.findings = calloc(DOCTOR_FINDINGS_MAX, sizeof *doctor.findings);
     doctor.vms = calloc(DOCTOR_VMS_MAX, sizeof *doctor.vms);
-    if (doctor.findings && doctor.vms) {
+    doctor.wire = calloc(1, sizeof *doctor.wire);
+    if (doctor.findings && doctor.vms && doctor.wire) {
         check(&doctor, params);
         status = report(&doctor, params);
     } else {
         fprintf(stderr, "earshot: out of memory\n");
     }
     json_object_put(doctor.streams);
+    free(doctor.wire);
     free(doctor.vms);
     free(doctor.findings);
     return status;

@@ -72,6 +72,10 @@ struct doctor {
     pid_t earshots[DOCTOR_EARSHOTS_MAX]; /* this user's that play */
     unsigned earshot_count;
     struct json_object *streams; /* what they say; NULL: they cannot be asked */
+
+    struct doctor_wire *wire; /* what came for .wire_port; all sources on a port hear the same */
+    uint16_t wire_port;       /* 0: not listened yet */
+    int wire_result;
 };
 
 /* Adds a line; one that is there already is not added again. */

@@ -246,6 +246,19 @@ static bool is_for(const uint8_t *packet, size_t bytes, uint16_t port, uint32_t 
     return ntohs(udp.dest) == port;
 }
 
+static void count_packet(struct doctor_wire *wire, uint32_t address, const char interface[IF_NAMESIZE])
+{
+    unsigned i = 0;
+    while (i < wire->count && wire->senders[i].address != address)
+        i++;
+    if (i == DOCTOR_SENDERS_MAX)
+        return;
+    if (i == wire->count)
+        wire->senders[wire->count++] = (struct doctor_sender){.address = address};
+    wire->senders[i].packets++;
+    memcpy(wire->senders[i].interface, interface, IF_NAMESIZE);
+}
+
 static int here_wire(void *arg, uint16_t port, unsigned ms, struct doctor_wire *wire)
 {
     (void)arg;
@@ -262,14 +275,12 @@ static int here_wire(void *arg, uint16_t port, unsigned ms, struct doctor_wire *
         struct sockaddr_ll from = {0};
         socklen_t length = sizeof from;
         ssize_t got = recvfrom(fd, head, sizeof head, 0, (struct sockaddr *)&from, &length);
-        char name[IF_NAMESIZE];
+        char name[IF_NAMESIZE] = "";
         uint32_t sender;
         if (got < 0 || from.sll_pkttype == PACKET_OUTGOING || !is_for(head, (size_t)got, port, &sender) ||
             !if_indextoname((unsigned)from.sll_ifindex, name) || is_port(name))
             continue;
-        wire->packets++;
-        wire->sender = sender;
-        strcpy(wire->interface, name);
+        count_packet(wire, sender, name);
     }
     close(fd);
     return 0;

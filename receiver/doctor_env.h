@@ -25,11 +25,16 @@ struct doctor_interface {
     uint32_t address, netmask; /* the first IPv4 address, network order; 0: none */
 };
 
-/* What came in while somebody listened. */
+#define DOCTOR_SENDERS_MAX 64
+
+/* What came in for a port while somebody listened. */
 struct doctor_wire {
-    unsigned packets;   /* to the port */
-    uint32_t sender;    /* of the last one, network order */
-    char interface[16]; /* it came in by */
+    struct doctor_sender {
+        uint32_t address; /* network order */
+        unsigned packets;
+        char interface[16]; /* they came in by */
+    } senders[DOCTOR_SENDERS_MAX];
+    unsigned count;
 };
 
 struct doctor_env {

@@ -407,28 +407,61 @@ static uint64_t multicast_count(const struct network *n)
     return name && value ? strtoull(value, NULL, 10) : 0;
 }
 
-static void say_unheard(struct network *n, const struct doctor_wire *wire)
+static int listen_on_wire(struct network *n)
 {
     struct doctor *doctor = n->doctor;
-    unsigned rate = wire->packets * 1000 / WIRE_MS;
+    if (doctor->wire_port != n->options->port)
+        doctor->wire_result = doctor->env->wire(doctor->env->arg, n->options->port, WIRE_MS, doctor->wire);
+    doctor->wire_port = n->options->port;
+    return doctor->wire_result;
+}
+
+/* Is it some stream's, be it another source's? */
+static bool is_stream(const struct network *n, uint32_t address)
+{
+    size_t count = n->doctor->streams ? json_object_array_length(n->doctor->streams) : 0;
+    char text[INET_ADDRSTRLEN];
+    address_text(address, text);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *stream = json_object_array_get_idx(n->doctor->streams, i);
+        if (strcmp(doctor_text(doctor_member(stream, "source"), "address"), text) == 0 &&
+            strcmp(doctor_text(stream, "state"), "idle") != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of those who send, one that this source wants, or else does not want; NULL. */
+static const struct doctor_sender *find_sender(const struct network *n, bool wanted)
+{
+    for (unsigned i = 0; i < n->doctor->wire->count; i++) {
+        const struct doctor_sender *sender = &n->doctor->wire->senders[i];
+        if (wants_sender(n->options, sender->address) == wanted && !is_stream(n, sender->address))
+            return sender;
+    }
+    return NULL;
+}
+
+static void say_unheard(struct network *n, const struct doctor_sender *sender)
+{
+    struct doctor *doctor = n->doctor;
+    unsigned rate = sender->packets * 1000 / WIRE_MS;
     char address[INET_ADDRSTRLEN];
-    address_text(wire->sender, address);
-    bool wanted = wants_sender(n->options, wire->sender);
-    bool elsewhere = n->chosen && strcmp(wire->interface, n->chosen->name) != 0;
-    if (wanted && !elsewhere && doctor_check_firewall(doctor, wire->interface, n->options->port, true)) {
+    address_text(sender->address, address);
+    bool elsewhere = n->chosen && strcmp(sender->interface, n->chosen->name) != 0;
+    if (!elsewhere && doctor_check_firewall(doctor, sender->interface, n->options->port, true)) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_OK, "%u packets a second come from %s by %s", rate, address,
-                   wire->interface);
+                   sender->interface);
         return;
     }
     doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "%u packets a second come from %s by %s, but earshot gets none",
-               rate, address, wire->interface);
-    if (!wanted) {
-        doctor_fix(doctor, "--from leaves this sender out: add %s to it, or leave --from away.", address);
-    } else if (elsewhere) {
-        doctor_fix(doctor, "-i %s listens elsewhere: take -i %s.", n->options->interface, wire->interface);
+               rate, address, sender->interface);
+    if (elsewhere) {
+        doctor_fix(doctor, "-i %s listens elsewhere: take -i %s.", n->options->interface, sender->interface);
     } else {
-        doctor_fix(doctor, "A firewall drops them. With nftables, in the table and chain of your input rules:");
-        doctor_fix(doctor, "sudo nft insert rule inet filter input iifname %s udp dport %u accept", wire->interface,
+        doctor_fix(doctor, "A firewall drops them, or the running earshot has a --from that leaves this sender out.");
+        doctor_fix(doctor, "With nftables, in the table and chain of your input rules:");
+        doctor_fix(doctor, "sudo nft insert rule inet filter input iifname %s udp dport %u accept", sender->interface,
                    n->options->port);
     }
 }
@@ -437,8 +470,8 @@ static void say_unheard(struct network *n, const struct doctor_wire *wire)
 static void say_silence(struct network *n, bool seen)
 {
     if (seen)
-        doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "No packet for port %u came within a second",
-                   n->options->port);
+        doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "No%s packet for port %u came within a second",
+                   n->doctor->wire->count ? " other" : "", n->options->port);
     else
         doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN, "Earshot listens, and %s",
                    n->before ? "hears a guest no longer that it has heard before" : "has heard no guest yet");
@@ -453,36 +486,48 @@ static void say_silence(struct network *n, bool seen)
                    "Its registry key Scream\\Options must have neither UnicastIPv4 nor UseIVSHMEM; reboot.");
 }
 
-/* Do packets come in that nobody gets? What cannot be seen on the wire is guessed from the kernel's counters. */
+/* What cannot be seen on the wire is guessed from the kernel's counters. */
+static void check_counters(struct network *n, bool listening)
+{
+    doctor_root_would(n->doctor, "packets on the wire");
+    uint64_t before = multicast_count(n);
+    n->doctor->env->pause(n->doctor->env->arg, COUNT_MS);
+    uint64_t came = multicast_count(n) - before;
+    if (listening && came >= COUNT_MIN && n->options->source == FROM_MULTICAST) {
+        doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_WARN,
+                   "%llu multicast packets a second come in, and none reaches earshot: a firewall?",
+                   (unsigned long long)(came * 1000 / COUNT_MS));
+        doctor_fix(n->doctor, "sudo earshot doctor    # sees whose they are");
+    } else if (listening) {
+        say_silence(n, false);
+    }
+}
+
+/* Do packets come in that nobody gets? */
 static void check_wire(struct network *n, bool joined)
 {
     struct doctor *doctor = n->doctor;
     bool listening = n->is_ours && joined;
-    struct doctor_wire wire;
-    int r = doctor->env->wire(doctor->env->arg, n->options->port, WIRE_MS, &wire);
-    if (r == 0 && wire.packets && listening) {
-        say_unheard(n, &wire);
+    int r = listen_on_wire(n);
+    const struct doctor_sender *sender = r == 0 ? find_sender(n, true) : NULL;
+    const struct doctor_sender *other = r == 0 && !sender ? find_sender(n, false) : NULL;
+    char address[INET_ADDRSTRLEN];
+    if (sender && listening) {
+        say_unheard(n, sender);
         return;
     }
-    if (r == 0 && wire.packets) {
-        char address[INET_ADDRSTRLEN];
+    if (sender) {
         doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_OK, "Packets come from %s by %s",
-                   address_text(wire.sender, address), wire.interface);
+                   address_text(sender->address, address), sender->interface);
+    } else if (other) {
+        address_text(other->address, address);
+        doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_WARN, "Packets come from %s by %s, which --from leaves out",
+                   address, other->interface);
+        doctor_fix(doctor, "Is that the VM? Then add %s to --from, or leave --from away.", address);
     } else if (r == 0) {
         say_silence(n, true);
     } else {
-        doctor_root_would(doctor, "packets on the wire");
-        uint64_t before = multicast_count(n);
-        doctor->env->pause(doctor->env->arg, COUNT_MS);
-        uint64_t came = multicast_count(n) - before;
-        if (listening && came >= COUNT_MIN && n->options->source == FROM_MULTICAST) {
-            doctor_say(doctor, DOCTOR_NETWORK, DOCTOR_WARN,
-                       "%llu multicast packets a second come in, and none reaches earshot: a firewall?",
-                       (unsigned long long)(came * 1000 / COUNT_MS));
-            doctor_fix(doctor, "sudo earshot doctor    # sees whose they are");
-        } else if (listening) {
-            say_silence(n, false);
-        }
+        check_counters(n, listening);
     }
     /* Who was heard before has no firewall in the way. */
     for (unsigned i = 0; i < n->relevant_count && !n->before; i++)
@@ -493,16 +538,16 @@ static void check_wire(struct network *n, bool joined)
 
 static void check_capture(struct network *n)
 {
-    struct doctor_wire wire;
-    int r = n->doctor->env->wire(n->doctor->env->arg, n->options->port, WIRE_MS, &wire);
+    int r = listen_on_wire(n);
+    const struct doctor_sender *sender = r == 0 ? find_sender(n, true) : NULL;
     if (r == -EPERM) {
         doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_FAIL, "Capturing packets (-P) is not permitted to earshot");
         doctor_fix(n->doctor, "sudo setcap cap_net_raw+ep \"$(command -v earshot)\"    # again after each update");
-    } else if (r == 0 && wire.packets == 0) {
-        say_silence(n, true);
-    } else if (r == 0) {
+    } else if (sender) {
         doctor_say(n->doctor, DOCTOR_NETWORK, DOCTOR_OK, "Packets for port %u come by %s", n->options->port,
-                   wire.interface);
+                   sender->interface);
+    } else if (r == 0) {
+        say_silence(n, true);
     }
 }
 

@@ -490,6 +490,33 @@ static void test_report(void **state)
     assert_non_null(strstr(rig->text, "\n\nShared memory\n"));
 }
 
+/* What several sources have in common is said once. */
+static void test_several_sources(void **state)
+{
+    struct rig *rig = *state;
+    struct options missing = rig->options, network = rig->options;
+    missing.shm_path = "/dev/shm/no-such-earshot-ring";
+    network.source = FROM_UNICAST;
+    const struct options *sources[] = {&rig->options, &missing, &network, &rig->options};
+    size_t size;
+    FILE *out = open_memstream(&rig->text, &size);
+    assert_non_null(out);
+    struct doctor_params params = {
+        .sources = sources, .source_count = 4, .verbose = true, .out = out, .env = &rig->env};
+    rig->status = doctor_run(&params);
+    fclose(out);
+    assert_int_equal(rig->status, 1);
+    const char *const once[] = {"\nok    Earshot runs (pid 4343)\n", "\nok    win10 runs and has 2 MiB",
+                                "\nok    UDP port 4010 is earshot", "\nok    Earshot (pid 4343) has real-time"};
+    for (unsigned i = 0; i < sizeof once / sizeof *once; i++) {
+        const char *found = strstr(rig->text, once[i]);
+        if (!found || strstr(found + 1, once[i]))
+            fail_msg("wanted once: %s\nin:\n%s", once[i], rig->text);
+    }
+    const char *first = "FAIL  No running VM has the shared memory /dev/shm/no-such-earshot-ring";
+    assert_ptr_equal(strstr(rig->text, first), rig->text);
+}
+
 static void test_quote(void **state)
 {
     (void)state;
@@ -530,6 +557,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pipewire_garbage, doctor_setup, doctor_teardown),
         cmocka_unit_test_setup_teardown(test_pulse, doctor_setup, doctor_teardown),
         cmocka_unit_test_setup_teardown(test_report, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_several_sources, rig_setup, rig_teardown),
         cmocka_unit_test(test_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
