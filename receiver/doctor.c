@@ -71,15 +71,6 @@ void doctor_root_would(struct doctor *doctor, const char *what)
     snprintf(doctor->root_would + length, sizeof doctor->root_would - length, "%s%s", length ? "; " : "", what);
 }
 
-bool doctor_has_failed(const struct doctor *doctor, enum doctor_area area)
-{
-    for (unsigned i = 0; i < doctor->finding_count; i++) {
-        if (doctor->findings[i].area == area && doctor->findings[i].verdict == DOCTOR_FAIL)
-            return true;
-    }
-    return false;
-}
-
 struct doctor_quoted doctor_quote(const char *text)
 {
     struct doctor_quoted quoted = {{0}};
@@ -139,21 +130,38 @@ static void show_progress(const struct doctor_params *params, enum doctor_area a
     }
 }
 
+/* Who has several machines need not have all of them on: then one that is off is no fault while another plays. */
+static void find_playing(struct doctor *doctor, const struct doctor_params *params, const struct doctor_ring *rings)
+{
+    size_t count = doctor->streams ? json_object_array_length(doctor->streams) : 0;
+    for (unsigned i = 0; i < params->source_count && params->source_count > 1; i++) {
+        doctor->another_plays |= params->sources[i]->source == FROM_SHM && rings[i].state == RING_PLAYING;
+        for (size_t k = 0; k < count; k++) {
+            struct json_object *stream = json_object_array_get_idx(doctor->streams, k);
+            doctor->another_plays |=
+                doctor_plays(stream, params->sources[i]) && !strcmp(doctor_text(stream, "state"), "playing");
+        }
+    }
+}
+
 /* Every area asks only what it needs; what is on the way first is first in the list. */
-static void check(struct doctor *doctor, const struct doctor_params *params)
+static void check(struct doctor *doctor, const struct doctor_params *params, struct doctor_ring *rings)
 {
     show_progress(params, DOCTOR_VM);
     doctor_look_at_processes(doctor);
     if (doctor->env->streams(doctor->env->arg, &doctor->streams) < 0)
         doctor->streams = NULL;
+    show_progress(params, DOCTOR_FILE);
+    for (unsigned i = 0; i < params->source_count; i++) {
+        if (params->sources[i]->source == FROM_SHM)
+            doctor_look_at_ring(doctor->env, params->sources[i]->shm_path, &rings[i]);
+    }
+    find_playing(doctor, params, rings);
     for (unsigned i = 0; i < params->source_count; i++) {
         const struct options *options = params->sources[i];
         if (options->source == FROM_SHM) {
-            struct doctor_ring ring;
-            show_progress(params, DOCTOR_FILE);
-            doctor_look_at_ring(doctor->env, options->shm_path, &ring);
-            doctor_check_vm(doctor, options, &ring);
-            doctor_check_file(doctor, options, &ring);
+            doctor_check_vm(doctor, options, &rings[i]);
+            doctor_check_file(doctor, options, &rings[i]);
         } else {
             show_progress(params, DOCTOR_NETWORK);
             doctor_check_network(doctor, options);
@@ -260,13 +268,15 @@ int doctor_run(const struct doctor_params *params)
     doctor.findings = calloc(DOCTOR_FINDINGS_MAX, sizeof *doctor.findings);
     doctor.vms = calloc(DOCTOR_VMS_MAX, sizeof *doctor.vms);
     doctor.wire = calloc(1, sizeof *doctor.wire);
-    if (doctor.findings && doctor.vms && doctor.wire) {
-        check(&doctor, params);
+    struct doctor_ring *rings = calloc(params->source_count, sizeof *rings);
+    if (doctor.findings && doctor.vms && doctor.wire && rings) {
+        check(&doctor, params, rings);
         status = report(&doctor, params);
     } else {
         fprintf(stderr, "earshot: out of memory\n");
     }
     json_object_put(doctor.streams);
+    free(rings);
     free(doctor.wire);
     free(doctor.vms);
     free(doctor.findings);

@@ -76,6 +76,9 @@ struct doctor {
     struct doctor_wire *wire; /* what came for .wire_port; all sources on a port hear the same */
     uint16_t wire_port;       /* 0: not listened yet */
     int wire_result;
+
+    bool another_plays; /* there are several sources, and one of them does */
+    bool vm_fails;      /* that of the source being looked at: no telling what follows */
 };
 
 /* Adds a line; one that is there already is not added again. */
@@ -85,7 +88,6 @@ void doctor_say(struct doctor *doctor, enum doctor_area area, enum doctor_verdic
 void doctor_fix(struct doctor *doctor, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Remembers what could be looked at as root only. */
 void doctor_root_would(struct doctor *doctor, const char *what);
-bool doctor_has_failed(const struct doctor *doctor, enum doctor_area area);
 
 /* For a command to paste: as it is where a shell takes it so, else in quotes. Cut where it is too long. */
 struct doctor_quoted {

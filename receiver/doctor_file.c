@@ -75,7 +75,7 @@ static void say_failed(struct doctor *doctor, const struct subject *s)
             doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL,
                        "%.100s was deleted while %s runs: it plays where nobody hears", s->path, s->vm->name);
             doctor_fix(doctor, "Shut the VM down, and start it again.");
-        } else if (doctor_has_failed(doctor, DOCTOR_VM)) {
+        } else if (doctor->vm_fails) {
             doctor_say(doctor, DOCTOR_FILE, DOCTOR_SKIP, "%.100s is not there yet: it comes with the VM", s->path);
         } else {
             doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%.100s is not there", s->path);
@@ -144,7 +144,7 @@ static bool check_size(struct doctor *doctor, const struct subject *s)
         doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%.100s was emptied while %s runs", s->path, s->vm->name);
         doctor_fix(doctor, "Shut the VM down and start it again; leave out what truncates the file (dd, truncate).");
     } else if (bytes == 0) {
-        doctor_say(doctor, DOCTOR_FILE, doctor_has_failed(doctor, DOCTOR_VM) ? DOCTOR_SKIP : DOCTOR_FAIL,
+        doctor_say(doctor, DOCTOR_FILE, doctor->vm_fails ? DOCTOR_SKIP : DOCTOR_FAIL,
                    "%.100s is empty: it fills when the VM starts", s->path);
     } else if (s->vm && bytes < s->device->bytes) { /* a larger one does no harm */
         doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%.100s has %.4g MiB, but %s was given %.4g MiB", s->path,
@@ -215,13 +215,13 @@ void doctor_check_file(struct doctor *doctor, const struct options *options, con
     switch (ring->state) {
     case RING_ALL_ZERO:
     case RING_SHORT:
-        if (doctor_has_failed(doctor, DOCTOR_VM))
+        if (doctor->vm_fails)
             doctor_say(doctor, DOCTOR_FILE, DOCTOR_SKIP, "%.100s is all zero, as it is before a guest plays", s.path);
         else
             say_never_written(doctor, &s);
         break;
     case RING_CLOSED:
-        if (doctor_has_failed(doctor, DOCTOR_VM))
+        if (doctor->vm_fails)
             break;
         doctor_say(doctor, DOCTOR_FILE, DOCTOR_WARN, "The guest has played into %.100s before, but plays nothing now",
                    s.path);

@@ -119,7 +119,7 @@ static void find_heard(struct network *n)
 static void check_memory_instead(struct network *n)
 {
     struct doctor *doctor = n->doctor;
-    for (unsigned i = 0; i < doctor->vm_count; i++) {
+    for (unsigned i = 0; i < doctor->vm_count && !doctor->another_plays; i++) {
         for (unsigned k = 0; k < doctor->vms[i].device_count; k++) {
             const struct doctor_ivshmem *device = &doctor->vms[i].devices[k];
             struct doctor_ring ring;

@@ -282,6 +282,12 @@ static void add_block(struct doctor *doctor, const char *path)
     doctor_fix(doctor, "  -device ivshmem-plain,memdev=scream");
 }
 
+static enum doctor_verdict missing(struct doctor *doctor)
+{
+    doctor->vm_fails = true;
+    return doctor->another_plays ? DOCTOR_WARN : DOCTOR_FAIL;
+}
+
 /* VMs run, but none has this file. Names those that have another. */
 static void say_other_memory(struct doctor *doctor, const char *path)
 {
@@ -293,7 +299,7 @@ static void say_other_memory(struct doctor *doctor, const char *path)
             if (!device->path[0])
                 continue;
             if (!said)
-                doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL,
+                doctor_say(doctor, DOCTOR_VM, missing(doctor),
                            "No running VM has the shared memory %.100s: %s has %.100s", path, vm->name, device->path);
             said = true;
             doctor_fix(doctor, "earshot -m %s    # %s, %llu MiB", doctor_quote(device->path).text, vm->name,
@@ -302,8 +308,9 @@ static void say_other_memory(struct doctor *doctor, const char *path)
     }
     if (said)
         return;
-    doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL, "%s runs%s, but without shared memory (an ivshmem device with a file)",
-               doctor->vms[0].name, doctor->vm_count > 1 ? " and is not alone" : "");
+    doctor_say(doctor, DOCTOR_VM, missing(doctor),
+               "%s runs%s, but without shared memory (an ivshmem device with a file)", doctor->vms[0].name,
+               doctor->vm_count > 1 ? " and is not alone" : "");
     add_block(doctor, path);
 }
 
@@ -315,6 +322,7 @@ static void check_device(struct doctor *doctor, const struct doctor_vm *vm, cons
     unsigned same_size = 0;
     for (unsigned i = 0; i < vm->device_count; i++)
         same_size += vm->devices[i].bytes == device->bytes;
+    doctor->vm_fails = doubtful && (!device->shared || same_size > 1);
     if (!device->shared && doubtful) {
         doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL, "%s keeps its memory %.100s to itself: share=on is missing",
                    vm->name, device->path);
@@ -342,6 +350,7 @@ void doctor_check_vm(struct doctor *doctor, const struct options *options, const
 {
     const struct doctor_ivshmem *device;
     const struct doctor_vm *vm = doctor_vm_with(doctor, options->shm_path, &device);
+    doctor->vm_fails = false;
     if (vm) {
         check_device(doctor, vm, device, ring);
     } else if (ring->state == RING_PLAYING) {
@@ -351,7 +360,7 @@ void doctor_check_vm(struct doctor *doctor, const struct options *options, const
         doctor_say(doctor, DOCTOR_VM, DOCTOR_SKIP, "Other people's processes are hidden: no telling which VM runs");
         doctor_root_would(doctor, "which VMs run");
     } else if (doctor->vm_count == 0) {
-        doctor_say(doctor, DOCTOR_VM, DOCTOR_FAIL, "No VM is running (no QEMU was found)");
+        doctor_say(doctor, DOCTOR_VM, missing(doctor), "No VM is running (no QEMU was found)");
         doctor_fix(doctor, "virsh -c qemu:///system list --all    # names them");
         doctor_fix(doctor, "virsh -c qemu:///system start NAME");
     } else {

@@ -19,7 +19,7 @@ def said(paths):
         for call in re.findall(r"doctor_say\((.*?)\);", text, re.DOTALL):
             for group in re.findall(rf"{STRING}(?:\s*{STRING})*", call):
                 line = "".join(string[1:-1] for string in re.findall(STRING, group))
-                yield (set(re.findall(r"DOCTOR_(FAIL|WARN)", call)),
+                yield (set(re.findall(r"DOCTOR_(FAIL|WARN)", call.replace("missing(", "DOCTOR_FAIL DOCTOR_WARN"))),
                        re.compile(".*".join(re.escape(part) for part in CONVERSION.split(line)) + "$"))
 
 

@@ -118,6 +118,7 @@ static void test_two_of_a_size(void **state)
     rig_expect_healthy(rig); /* it plays: the driver found the right one */
     rig_ring(rig, 0, TWO_MIB);
     rig_expect(rig, "win10 has 2 ivshmem devices of 2 MiB", "/v UseIVSHMEM /t REG_DWORD /d 4 /f");
+    assert_non_null(strstr(rig->text, "\n1 broken"));
 }
 
 /* The same file by another name. */
