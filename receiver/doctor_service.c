@@ -36,6 +36,24 @@ static struct json_object *find_stream(const struct doctor *doctor, const struct
     return NULL;
 }
 
+/* A stream that waits says what came that it does not play. */
+static void say_unplayed(struct doctor *doctor, struct json_object *stream)
+{
+    struct json_object *source = doctor_member(stream, "source");
+    long long ignored = json_object_get_int64(doctor_member(source, "ignored_packets"));
+    long long rejected = json_object_get_int64(doctor_member(source, "rejected_packets"));
+    if (ignored) {
+        doctor_say(doctor, DOCTOR_SERVICE, DOCTOR_WARN, "%lld packets came from senders that --from leaves out",
+                   ignored);
+        doctor_fix(doctor, "Is the VM's address still the one in --from? virsh -c qemu:///system domifaddr NAME");
+    }
+    if (rejected) {
+        doctor_say(doctor, DOCTOR_SERVICE, DOCTOR_WARN, "%lld packets came that are not Scream's", rejected);
+        doctor_fix(doctor,
+                   "Another program sends to this port: take another one, here (-p) and in the driver's registry.");
+    }
+}
+
 static void say_stream(struct doctor *doctor, struct json_object *stream)
 {
     const char *name = doctor_text(stream, "name"), *state = doctor_text(stream, "state");
@@ -50,6 +68,8 @@ static void say_stream(struct doctor *doctor, struct json_object *stream)
                    (long long)json_object_get_int64(doctor_member(stream, "underruns")));
     } else {
         doctor_say(doctor, DOCTOR_SERVICE, DOCTOR_OK, "It has %.60s, state: %.20s", name, state);
+        if (!strcmp(state, "waiting"))
+            say_unplayed(doctor, stream);
     }
 }
 

@@ -86,6 +86,25 @@ static void test_heard_before(void **state)
     rig_expect(rig, "The running earshot has not joined the group 239.255.77.77 on virbr0", "restart earshot");
 }
 
+/* What the receiver itself has counted. */
+static void test_unplayed(void **state)
+{
+    struct rig *rig = *state;
+    unheard(rig);
+#define WAITING(counts)                                                                                              \
+    "[{\"name\":\"x\",\"state\":\"waiting\",\"source\":{\"kind\":\"udp\",\"address\":\"239.255.77.77:4010\"," counts \
+    "},\"format\":{\"rate\":0}}]"
+    rig->streams = WAITING("\"ignored_packets\":70,\"rejected_packets\":0");
+    rig_run(rig, false);
+    assert_non_null(
+        strstr(rig->text, "warn  70 packets came from senders that --from leaves out\n      Is the VM's"));
+    assert_null(strstr(rig->text, "not Scream's"));
+    rig->streams = WAITING("\"ignored_packets\":0,\"rejected_packets\":5");
+    rig_run(rig, false);
+    assert_non_null(strstr(rig->text, "warn  5 packets came that are not Scream's\n      Another program"));
+    assert_null(strstr(rig->text, "leaves out"));
+}
+
 static void test_no_interface(void **state)
 {
     struct rig *rig = *state;
@@ -414,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_healthy, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_heard_before, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_unplayed, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_no_interface, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_interface_down, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_bridge_without_vm, setup, rig_teardown),

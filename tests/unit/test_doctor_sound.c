@@ -498,6 +498,12 @@ static void test_several_sources(void **state)
     missing.shm_path = "/dev/shm/no-such-earshot-ring";
     network.source = FROM_UNICAST;
     const struct options *sources[] = {&rig->options, &missing, &network, &rig->options};
+    char streams[600];
+    snprintf(streams, sizeof streams,
+             "[{\"name\":\"4010\",\"state\":\"waiting\",\"source\":{\"kind\":\"udp\",\"address\":"
+             "\"unicast:4010\"}},%s",
+             rig->streams + 1);
+    rig->streams = streams;
     size_t size;
     FILE *out = open_memstream(&rig->text, &size);
     assert_non_null(out);
