@@ -286,7 +286,7 @@ static void hint(struct daemon *d)
         return;
     d->hinted = true;
     if (d->output && !d->log->journal)
-        log_line(d->log, LOG_LEVEL_INFO, "No sound? earshot status");
+        log_line(d->log, LOG_LEVEL_INFO, "No sound? earshot doctor");
 }
 
 /* Whatever happened, look at everything: there is little of it, and it happens seldom. */

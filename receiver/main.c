@@ -4,12 +4,14 @@
  */
 #include "receiver/daemon.h"
 #include "receiver/demo.h"
+#include "receiver/doctor.h"
 #include "receiver/guest.h"
 #include "receiver/log.h"
 #include "receiver/options.h"
 #include "receiver/status.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define EXIT_USAGE 2
 
@@ -36,6 +38,16 @@ int main(int argc, char **argv)
     if (command == COMMAND_STATUS) {
         struct status_options status = {.name = options.status_name, .json = options.json, .watch = options.watch};
         return status_client(&status);
+    }
+
+    if (command == COMMAND_DOCTOR) {
+        const struct options *sources[] = {&options};
+        struct doctor_params doctor = {.sources = sources,
+                                       .source_count = 1,
+                                       .verbose = options.verbose,
+                                       .out = stdout,
+                                       .progress = isatty(STDERR_FILENO) ? stderr : NULL};
+        return doctor_run(&doctor);
     }
 
     struct log log;

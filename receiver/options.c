@@ -17,7 +17,7 @@
 #define DEFAULT_CAP_NS   200000000
 #define DEFAULT_DEMO_SEC 20
 
-#define IN_RUN    (1u << COMMAND_RUN)
+#define IN_RUN    (1u << COMMAND_RUN | 1u << COMMAND_DOCTOR) /* the doctor looks at what these would play */
 #define IN_STATUS (1u << COMMAND_STATUS)
 #define IN_DEMO   (1u << COMMAND_DEMO)
 #define IN_ALL    (IN_RUN | IN_STATUS | IN_DEMO)
@@ -358,7 +358,9 @@ static int parse_operands(struct options *options, enum options_command command,
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: not a command or option; earshot --help lists them", operand);
         else
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: one word too many; earshot %s --help", operand,
-                     command == COMMAND_STATUS ? "status" : "demo");
+                     command == COMMAND_STATUS   ? "status"
+                     : command == COMMAND_DOCTOR ? "doctor"
+                                                 : "demo");
         return -EINVAL;
     }
     return 0;
@@ -374,7 +376,9 @@ int options_parse(struct options *options, enum options_command *command, int ar
                   char error[OPTABLE_ERROR_MAX])
 {
     static const char *const names[] = {
-        [COMMAND_RUN] = "run", [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo"};
+        [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
+        [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor",
+    };
     *options = (struct options){.port = SCREAM_UDP_PORT,
                                 .group = SCREAM_UDP_GROUP,
                                 .backend = "auto",
@@ -410,6 +414,7 @@ void options_help(enum options_command command, FILE *out)
                         "\n"
                         "  earshot [run] [options]                    play; with no source, listen to multicast\n"
                         "  earshot status [NAME] [--json] [--watch]   what plays, and how late\n"
+                        "  earshot doctor [options]                   why there is no sound, and what mends it\n"
                         "  earshot guest ...                          act as a guest, for trying things without one\n"
                         "  earshot demo                               a simulated guest and a receiver in one\n",
         [COMMAND_STATUS] = "earshot status [NAME] [--json] [--watch]\n\n"
@@ -417,6 +422,11 @@ void options_help(enum options_command command, FILE *out)
         [COMMAND_DEMO] = "earshot demo [options]\n\n"
                          "Plays a simulated guest through this computer's sound server; where none runs, records a\n"
                          "few seconds to a WAV file in the current directory.\n",
+        [COMMAND_DOCTOR] =
+            "earshot doctor [options]\n\n"
+            "Looks at the whole way from the VM to the sound card, as earshot with these options uses\n"
+            "it, and says what is broken and what mends it; with -v, all it looked at. It changes\n"
+            "nothing. Exit status 1 when something is broken.\n",
     };
     struct option_spec table[ROWS + 1];
     command_table(command, table);

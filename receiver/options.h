@@ -53,7 +53,7 @@ struct options {
     const char *missing; /* a feature asked for that this build does not have, a clause for the error line */
 };
 
-enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO };
+enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR };
 
 /* Tells the command from argv and parses what follows it. Returns 0, or -EINVAL with one line in `error`. For
  * COMMAND_GUEST nothing is parsed: *rest is the index of "guest" in argv. */

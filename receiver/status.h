@@ -18,6 +18,8 @@
 
 #define STATUS_STREAMS_MAX 96
 
+struct json_object;
+
 /* {"streams":[...]} with the fields that the manual lists, always all of them; those that are not known yet
  * are 0. The parts of latency_ms sum to its total to the last digit. To be freed; NULL: out of memory. */
 char *status_json(const struct stream_status *streams, unsigned count);
@@ -37,6 +39,10 @@ struct status_options {
     bool json;
     bool watch;
 };
+
+/* The streams of every running process, as a JSON array to be put. Waits 2 s at most for each answer. -ETIMEDOUT: one of
+ * them hangs; -errno: no session bus. */
+int status_ask(struct json_object **streams);
 
 /* `earshot status`: asks every process and prints to stdout. Returns the exit status. */
 int status_client(const struct status_options *options);

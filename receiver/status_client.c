@@ -81,10 +81,27 @@ static int ask(sd_bus *bus, struct question *question)
         if (r < 0 && r != -EINTR)
             return r;
     }
-    if (question->answered < question->asked)
-        fprintf(stderr, "%u earshot process%s not answer.\n", question->asked - question->answered,
-                question->asked - question->answered == 1 ? " does" : "es do");
     return 0;
+}
+
+int status_ask(struct json_object **streams)
+{
+    sd_bus *bus = NULL;
+    struct question question = {.streams = json_object_new_array()};
+    int r = sd_bus_open_user_with_description(&bus, "earshot-status");
+    if (r >= 0)
+        r = sd_bus_set_method_call_timeout(bus, REPLY_WAIT_USEC);
+    if (r >= 0)
+        r = ask(bus, &question);
+    if (r >= 0 && question.answered < question.asked)
+        r = -ETIMEDOUT;
+    sd_bus_close(bus);
+    sd_bus_unref(bus);
+    if (r < 0)
+        json_object_put(question.streams);
+    else
+        *streams = question.streams;
+    return r < 0 ? r : 0;
 }
 
 /* Members of what another process sent: whatever is missing or of another type reads as empty or 0. */
@@ -241,6 +258,9 @@ static int print_once(const struct status_options *options)
         fprintf(stderr, "The session bus does not answer: %s.\n", strerror(-r));
         goto out;
     }
+    if (question.answered < question.asked)
+        fprintf(stderr, "%u earshot process%s not answer.\n", question.asked - question.answered,
+                question.asked - question.answered == 1 ? " does" : "es do");
     print_answer(options, &question);
     status = question.answered == 0;
     if (options->name && status == 0) {

@@ -58,7 +58,7 @@ esac
 [ -e "$work/m/provides-nothing" ] || "$bin/provide"
 MANAGER
     script provide <<PROVIDE
-for tool in gcc ninja scdoc pipewire pw-cli wireplumber dbus-daemon python3 ip unshare gnuplot ctest; do
+for tool in gcc ninja scdoc pipewire pw-cli wireplumber dbus-daemon python3 ip unshare gnuplot nft ctest; do
     [ -e "$bin/\$tool" ] || { printf '#!/bin/sh\\n'; echo 'exit 0'; } >"$bin/\$tool"
     chmod +x "$bin/\$tool"
 done
@@ -111,7 +111,7 @@ done
 
 machine apt-get 0
 run packages test
-check 'packages test: names all' 'cmake dbus gcc gnuplot-nox iproute2 libc6-dev libcmocka-dev libjson-c-dev libmnl-dev libpipewire-0.3-dev libsamplerate0-dev libsndfile1-dev libspa-0.2-modules libsystemd-dev ninja-build pipewire pipewire-bin pkg-config python3 scdoc util-linux wireplumber ' \
+check 'packages test: names all' 'cmake dbus gcc gnuplot-nox iproute2 libc6-dev libcmocka-dev libjson-c-dev libmnl-dev libpipewire-0.3-dev libsamplerate0-dev libsndfile1-dev libspa-0.2-modules libsystemd-dev nftables ninja-build pipewire pipewire-bin pkg-config python3 scdoc util-linux wireplumber ' \
     "$(echo "$output" | LC_ALL=C sort | tr '\n' ' ')"
 check 'packages: installs nothing' '' "$(cat "$noted")"
 

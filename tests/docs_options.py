@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 # The man page's section for each command. What OPTIONS explains need not be explained again elsewhere.
-SECTIONS = {"run": "OPTIONS", "status": "STATUS", "demo": "DEMO", "guest": "GUEST"}
+SECTIONS = {"run": "OPTIONS", "status": "STATUS", "doctor": "DOCTOR", "demo": "DEMO", "guest": "GUEST"}
 SHARED = "OPTIONS"
 
 

@@ -127,7 +127,7 @@ def test_play_pause_stop(place):
     ring = place.path("desk")
     receiver = Receiver(place, "-o", "null", "-m", ring)
     receiver.says(re.escape(ring))
-    receiver.says("No sound\\? earshot status")
+    receiver.says("No sound\\? earshot doctor")
     wait_for(lambda: state(place) == "waiting", "waiting")
 
     guest = place.guest("--shm", ring)

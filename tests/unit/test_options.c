@@ -201,6 +201,14 @@ static void test_commands(void **state)
     assert_int_equal(p.command, COMMAND_DEMO);
     assert_int_equal(p.options.seconds, 3);
 
+    parse(&p, "earshot doctor -vm /dev/shm/x -o null");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.command, COMMAND_DOCTOR);
+    assert_true(p.options.verbose && p.options.source == FROM_SHM);
+    parse(&p, "earshot doctor nurse");
+    assert_int_equal(p.result, -EINVAL);
+    assert_non_null(strstr(p.error, "earshot doctor --help"));
+
     /* Asking for help is never wrong, whatever else was asked for. */
     parse(&p, "earshot -o pulse --help");
     assert_int_equal(p.result, 0);
@@ -228,7 +236,7 @@ static void test_help_lists_its_own(void **state)
     fclose(out);
     assert_non_null(strstr(text, "-m, --shm PATH"));
     assert_null(strstr(text, "--watch  "));
-    assert_null(strstr(text, "doctor"));
+    assert_non_null(strstr(text, "earshot doctor"));
     free(text);
 }
 
