@@ -22,19 +22,39 @@
 #define STOP_POLL_NS     100000
 #define STACK_BYTES      (512 * 1024)
 #define PROBE_TIMEOUT_MS 1000
+#define NAME_MAX_BYTES   48 /* as the server's own name grows longer, it takes less than it says */
+#define SETTLE_NS        (50 * MS_NS)
 
 /* ---- the worker ---- */
 
-/* The next stream that something is to be done for: names have to be free before they are taken. Under the lock. */
-static struct backend_stream *find_work(struct backend_context *context)
+static int64_t now_ns(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static struct timespec to_timespec(int64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+}
+
+/* The next stream that something is to be done for: names have to be free before they are taken. NULL: none before
+ * *wake_ns. Under the lock. */
+static struct backend_stream *find_work(struct backend_context *context, int64_t *wake_ns)
+{
+    const int64_t here_ns = now_ns();
+    *wake_ns = INT64_MAX;
     for (struct backend_stream *s = context->streams; s; s = s->next) {
         if (s->closing)
             return s;
     }
     for (struct backend_stream *s = context->streams; s; s = s->next) {
-        if (!s->opened || (s->error == 0 && (s->connect_due || s->tell_due)))
+        const bool again = s->again_ns != 0 && here_ns >= s->again_ns;
+        if (!s->opened || (s->error == 0 && (s->connect_due || s->tell_due || again)))
             return s;
+        if (s->again_ns != 0 && s->again_ns < *wake_ns)
+            *wake_ns = s->again_ns;
     }
     return NULL;
 }
@@ -53,7 +73,7 @@ static void work(struct backend_stream *s)
     struct backend_context *context = s->context;
     const bool open = !s->opened;
     const bool lost = atomic_load(&s->state) == BACKEND_LOST;
-    const bool reconnect = s->connect_due && !lost, tell = s->tell_due && !lost;
+    const bool reconnect = (s->connect_due || s->again_ns != 0) && !lost, tell = s->tell_due && !lost;
     int error = 0;
 
     if (s->closing) {
@@ -63,6 +83,9 @@ static void work(struct backend_stream *s)
         pthread_mutex_lock(&context->lock);
         return;
     }
+    /* What the server tells of is in effect a period or two later: then there is another look. */
+    const int64_t periods_ns = 2 * NS_PER_S * atomic_load(&s->period) / (atomic_load(&s->rate) + 1);
+    s->again_ns = s->connect_due ? now_ns() + SETTLE_NS + periods_ns : 0;
     s->connect_due = s->tell_due = false;
     pthread_mutex_unlock(&context->lock);
     if (open) {
@@ -101,11 +124,15 @@ static void *run_worker(void *arg)
     context->look = seen;
     pthread_cond_broadcast(&context->changed);
     while (context->streams || !context->ending) {
-        struct backend_stream *s = find_work(context);
+        int64_t wake_ns;
+        struct backend_stream *s = find_work(context, &wake_ns);
         if (s) {
             work(s);
             context->stuck = false;
             pthread_cond_broadcast(&context->changed);
+        } else if (wake_ns != INT64_MAX) {
+            const struct timespec wake = to_timespec(wake_ns);
+            pthread_cond_timedwait(&context->changed, &context->lock, &wake);
         } else {
             pthread_cond_wait(&context->changed, &context->lock);
         }
@@ -123,12 +150,7 @@ static void *run_worker(void *arg)
 
 static struct timespec deadline_after(int64_t ms)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    const int64_t ns = t.tv_nsec + ms * MS_NS;
-    t.tv_sec += (time_t)(ns / NS_PER_S);
-    t.tv_nsec = (long)(ns % NS_PER_S);
-    return t;
+    return to_timespec(now_ns() + ms * MS_NS);
 }
 
 /* Under the lock. False once the time is over. */
@@ -198,10 +220,8 @@ static int context_create(struct backend_context **out, const struct backend_con
         rc = -errno;
         goto fail;
     }
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
     /* Every connection is another server, as far as anybody can tell, and its clock another one. */
-    context->clock_id = (uint32_t)(now.tv_sec * 1000 + now.tv_nsec / MS_NS);
+    context->clock_id = (uint32_t)(now_ns() / MS_NS);
     rc = start_worker(context);
     if (rc < 0)
         goto fail;
@@ -285,15 +305,14 @@ static char *copy(const char *text, bool *failed)
     return made;
 }
 
-/* A name may not have a colon in it, nor be longer than the server takes. */
+/* A name may not have a colon in it. */
 static char *client_name(const char *name, bool *failed)
 {
     char *made = copy(name, failed);
     if (!made)
         return NULL;
-    const int longest = jack_client_name_size() - 1;
-    if (longest > 0 && strlen(made) > (size_t)longest)
-        made[longest] = '\0';
+    if (strlen(made) > NAME_MAX_BYTES)
+        made[NAME_MAX_BYTES] = '\0';
     for (char *c = made; *c; c++) {
         if (*c == ':')
             *c = '-';

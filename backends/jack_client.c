@@ -247,7 +247,7 @@ static jack_client_t *client_open(const struct backend_context *context, const c
     else
         client = jack_client_open(name, JackNoStartServer, &status);
     if (!client)
-        *error = status & (JackServerFailed | JackServerError) ? -EHOSTDOWN : -EIO;
+        *error = status & JackServerFailed ? -EHOSTDOWN : -EIO;
     return client;
 }
 

@@ -58,7 +58,8 @@ struct backend_stream {
 
     /* Marks, under the context's lock: what is to be done. */
     bool opened, closing, connect_due, tell_due;
-    int error; /* of opening */
+    int64_t again_ns; /* connect_due once more at this time; 0: no */
+    int error;        /* of opening */
 
     /* [worker], but for [rt] and [notify] once the client is active */
     jack_client_t *client;
