@@ -219,10 +219,10 @@ static void on_connection(jack_port_id_t a, jack_port_id_t b, int connected, voi
     jclient_ask(s, &s->connect_due);
 }
 
-static void on_shutdown(jack_status_t code, const char *reason, void *arg)
+/* The plain one: PipeWire's library, as of 0.3.65, never calls the one that is told the reason. */
+static void on_shutdown(void *arg)
 {
     struct backend_stream *s = arg;
-    (void)code, (void)reason;
     jclient_set_state(s->context, &s->state, BACKEND_LOST);
     jclient_set_state(s->context, &s->context->state, BACKEND_LOST);
 }
@@ -342,7 +342,7 @@ int jclient_open(struct backend_stream *s)
         if (!s->ports[c])
             return -EIO;
     }
-    jack_on_info_shutdown(s->client, on_shutdown, s);
+    jack_on_shutdown(s->client, on_shutdown, s);
     if (jack_set_process_callback(s->client, on_process, s) != 0 ||
         jack_set_buffer_size_callback(s->client, on_period, s) != 0 ||
         jack_set_sample_rate_callback(s->client, on_rate, s) != 0 ||
