@@ -311,8 +311,13 @@ static char *client_name(const char *name, bool *failed)
     char *made = copy(name, failed);
     if (!made)
         return NULL;
-    if (strlen(made) > NAME_MAX_BYTES)
-        made[NAME_MAX_BYTES] = '\0';
+    const int told = jack_client_name_size() - 1;
+    size_t longest = told > 0 && told < NAME_MAX_BYTES ? (size_t)told : NAME_MAX_BYTES;
+    if (strlen(made) > longest) {
+        while (longest > 0 && ((unsigned char)made[longest] & 0xC0u) == 0x80u) /* not within a character */
+            longest--;
+        made[longest] = '\0';
+    }
     for (char *c = made; *c; c++) {
         if (*c == ':')
             *c = '-';

@@ -131,8 +131,11 @@ static int on_process(jack_nframes_t frames, void *arg)
     struct pull_time time;
     bool played = false;
 
-    for (unsigned c = 0; c < s->channels; c++)
+    for (unsigned c = 0; c < s->channels; c++) {
         out[c] = jack_port_get_buffer(s->ports[c], frames);
+        if (!out[c])
+            return 0;
+    }
     /* Sequentially consistent on both sides: either stop() sees busy, or this sees the gate closed. */
     atomic_store(&s->busy, true);
     if (atomic_load(&s->open)) {

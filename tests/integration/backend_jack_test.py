@@ -212,7 +212,9 @@ def names(session, remote):
     assert remote.ask(f"called {remote.open('fe80::1')}") == "fe80--1"
     long = remote.ask(f"called {remote.open('x' * 100)}")
     assert 20 < len(long) < 64 and set(long) == {"x"}, long
-    for client in ("win11", "win11-01", "fe80--1", long):
+    umlauts = remote.ask(f"called {remote.open('Ü' * 60)}")
+    assert 10 < len(umlauts) < 40 and set(umlauts) == {"Ü"}, umlauts
+    for client in ("win11", "win11-01", "fe80--1", long, umlauts):
         assert f"{client}:FL" in session.ports(), session.ports()
 
 
