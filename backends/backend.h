@@ -72,6 +72,8 @@ struct backend {
     const char *target_help;
     bool needs_target; /* -o wav needs -d FILE */
     bool for_auto;     /* `auto` considers it */
+    bool has_mixer; /* a server that has this computer's devices, or is about to: `auto` takes no last resort then */
+    bool last_resort; /* `auto` takes it once no server with a mixer has been there for a while */
 
     /* Is a server with a real sink reachable now? 0, or -EHOSTDOWN (no server), -ENODEV (no sink). Logs nothing. */
     int (*probe)(const struct backend_context_params *params);
@@ -86,6 +88,11 @@ struct backend {
     void (*stop)(struct backend_stream *stream); /* corked: stays visible in mixers; on return no pull is running */
     enum backend_state (*state)(struct backend_stream *stream);
     void (*close)(struct backend_stream *stream); /* also after a failed start; NULL is fine */
+
+    /* What the server calls the stream, where that need not be its name; valid until close. NULL: it is. */
+    const char *(*called)(struct backend_stream *stream);
+    /* How old the sound is when pull hands it over, for servers that tell other programs. May be NULL. */
+    void (*tell_latency)(struct backend_stream *stream, int64_t latency_ns);
 };
 
 /* NULL-terminated, in the order `auto` prefers. Which are there depends on the build. */

@@ -585,6 +585,7 @@ const struct backend backend_pipewire = {
     .title = "PipeWire",
     .target_help = "the name or serial of a sink",
     .for_auto = true,
+    .has_mixer = true,
     .probe = pipewire_probe,
     .context_open = context_open,
     .context_state = context_state,

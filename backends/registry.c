@@ -8,11 +8,13 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_PIPEWIRE
     &backend_pipewire,
 #endif
+#ifdef EARSHOT_JACK
+    &backend_jack,
+#endif
 #ifdef EARSHOT_WAV
     &backend_wav,
 #endif
-    &backend_null,
-    NULL,
+    &backend_null,     NULL,
 };
 
 const struct backend *const *backend_list(void)

@@ -167,14 +167,15 @@ static void on_tick(void *arg, struct daemon *daemon)
     }
 }
 
-static bool server_runs(const struct options *options)
+/* What `auto` would play through, now or after a while; NULL: nothing. */
+static const struct backend *find_output(const struct options *options)
 {
     struct backend_context_params params = {.app_name = "Earshot", .server = options->server, .event_fd = -1};
     for (const struct backend *const *b = backend_list(); *b; b++) {
         if ((*b)->for_auto && (*b)->probe(&params) == 0)
-            return true;
+            return *b;
     }
-    return false;
+    return NULL;
 }
 
 int demo_run(const struct options *options, const struct log *log)
@@ -182,7 +183,11 @@ int demo_run(const struct options *options, const struct log *log)
     struct log quiet = *log;
     struct demo demo = {.log = &quiet, .live = log->terminal};
     struct options own = *options;
-    bool record = !strcmp(options->backend, "auto") && !server_runs(options) && backend_find("wav");
+    bool automatic = !strcmp(options->backend, "auto");
+    const struct backend *output = automatic ? find_output(options) : NULL;
+    bool record = automatic && !output && backend_find("wav");
+    if (output && output->last_resort)
+        own.backend = output->name; /* a demo has no time to wait for better */
     if (record) {
         own.backend = "wav";
         own.target = RECORD_FILE;

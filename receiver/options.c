@@ -9,6 +9,7 @@
 #include <math.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,7 +156,12 @@ static int set_server(void *target, const char *value)
 
 static int set_connect(void *target, const char *value)
 {
-    return parse_text(value, &((struct options *)target)->connect);
+    regex_t pattern;
+    if (!*value || regcomp(&pattern, value, REG_EXTENDED | REG_NOSUB) != 0)
+        return -EINVAL;
+    regfree(&pattern);
+    ((struct options *)target)->connect = value;
+    return 0;
 }
 
 static int set_no_connect(void *target, const char *value)
@@ -278,7 +284,8 @@ static const struct {
       "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_RUN | IN_DEMO},
     {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_RUN | IN_DEMO},
     {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN},
-    {{0, "connect", "PATTERN", TEXT, "ports to connect to", set_connect}, IN_RUN},
+    {{0, "connect", "PATTERN", "an extended regular expression",
+      "JACK's ports to connect to, in order (the first device's)", set_connect}, IN_RUN},
     {{0, "config", "FILE", TEXT, "read this configuration file", set_config}, IN_RUN},
     {{0, "seconds", "N", "seconds from 1 to 3600", "how long to play (20)", set_seconds}, IN_DEMO},
     {{0, "json", NULL, NULL, "print JSON", set_json}, IN_STATUS},
@@ -312,7 +319,7 @@ static int check_available(const struct options *options, char error[OPTABLE_ERR
         snprintf(error, OPTABLE_ERROR_MAX, "-P: this build has no packet capture");
         return -EINVAL;
     }
-    if (options->connect) {
+    if (options->connect && !backend_find("jack")) {
         snprintf(error, OPTABLE_ERROR_MAX, "--connect: this build has no JACK");
         return -EINVAL;
     }

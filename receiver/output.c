@@ -9,7 +9,8 @@
 
 #define BACKOFF_MIN_NS INT64_C(100000000)
 #define BACKOFF_MAX_NS INT64_C(1000000000)
-#define STABLE_NS      INT64_C(5000000000) /* a connection that lasted this long starts the back-off anew */
+#define LAST_RESORT_NS INT64_C(10000000000) /* a session's server may come this much later than we */
+#define STABLE_NS      INT64_C(5000000000)  /* a connection that lasted this long starts the back-off anew */
 
 struct output {
     struct output_params params;
@@ -17,6 +18,7 @@ struct output {
     struct backend_context *context;
     int event_fd;
     int64_t retry_ns; /* next attempt; 0: at once */
+    int64_t alone_ns; /* of auto: since when no server with a mixer has been there; 0: one is */
     int64_t opened_ns;
     unsigned failures;
     int told_error; /* what the last line was about; 0: all is well */
@@ -84,23 +86,54 @@ static void tell_failure(struct output *output, int error)
         log_line(log, LOG_LEVEL_WARNING, "%s: %s. Trying again.", title ? title : "Sound server", strerror(-error));
 }
 
-/* The first choice that has a real sink. Once made it stays: another server would be another mixer. */
-static int choose(struct output *output)
+/* The first server that has a real sink; where none with a mixer has been there for a while, the first last resort. A
+ * mixer without a sink is one that waits for it: taking the device from under it helps nobody. Once made, the choice
+ * stays: another server would be another mixer. */
+static int choose(struct output *output, int64_t now_ns)
 {
     int r = -EHOSTDOWN;
+    const struct backend *resort = NULL;
     struct backend_context_params params = context_params(output);
+    bool mixer = false;
+    if (output->alone_ns == 0)
+        output->alone_ns = now_ns;
     for (const struct backend *const *b = output->params.auto_choices; *b; b++) {
         if (!(*b)->for_auto)
             continue;
-        int probed = (*b)->probe(&params);
-        if (probed == 0) {
+        bool waits = (*b)->last_resort && now_ns - output->alone_ns < LAST_RESORT_NS;
+        int probed = waits ? -EHOSTDOWN : (*b)->probe(&params);
+        if (probed == 0 && (*b)->last_resort) {
+            resort = resort ? resort : *b;
+        } else if (probed == 0) {
             output->backend = *b;
             return 0;
         }
         if (probed == -ENODEV)
             r = -ENODEV;
+        mixer = mixer || (probed == -ENODEV && (*b)->has_mixer);
     }
-    return r;
+    if (mixer)
+        output->alone_ns = 0;
+    if (!resort || mixer)
+        return r;
+    output->backend = resort;
+    return 0;
+}
+
+/* One line when it plays, the first time with the reason why through this. */
+static void tell_choice(const struct output *output)
+{
+    const struct log *log = output->params.log;
+    const char *title = output->backend->title;
+    if (output->was_open)
+        log_line(log, LOG_LEVEL_INFO, "%s is back.", title);
+    else if (output->params.backend)
+        log_line(log, LOG_LEVEL_INFO, "Playing through %s.", title);
+    else if (output->backend->last_resort)
+        log_line(log, LOG_LEVEL_INFO, "Playing through %s: no sound server has appeared within %d s.", title,
+                 (int)(LAST_RESORT_NS / 1000000000));
+    else
+        log_line(log, LOG_LEVEL_INFO, "Playing through %s: it is running and has an output device.", title);
 }
 
 int64_t output_run(struct output *output, int64_t now_ns)
@@ -112,7 +145,7 @@ int64_t output_run(struct output *output, int64_t now_ns)
 
     int r = 0;
     if (!output->backend)
-        r = choose(output);
+        r = choose(output, now_ns);
     if (r == 0) {
         struct backend_context_params params = context_params(output);
         r = output->backend->context_open(&output->context, &params);
@@ -122,17 +155,13 @@ int64_t output_run(struct output *output, int64_t now_ns)
     if (r < 0) {
         tell_failure(output, r);
         output->retry_ns = now_ns + output_backoff_ns(output->failures++);
+        int64_t resort_ns = output->alone_ns + LAST_RESORT_NS;
+        if (!output->backend && now_ns < resort_ns && output->retry_ns > resort_ns)
+            output->retry_ns = resort_ns;
         return output->retry_ns;
     }
 
-    const char *title = output->backend->title;
-    if (output->was_open)
-        log_line(output->params.log, LOG_LEVEL_INFO, "%s is back.", title);
-    else if (output->params.backend)
-        log_line(output->params.log, LOG_LEVEL_INFO, "Playing through %s.", title);
-    else
-        log_line(output->params.log, LOG_LEVEL_INFO, "Playing through %s: it is running and has an output device.",
-                 title);
+    tell_choice(output);
     output->was_open = true;
     output->told_error = 0;
     output->opened_ns = now_ns;

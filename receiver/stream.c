@@ -251,6 +251,7 @@ static void announce(struct stream *stream, const struct playout_stats *stats)
 {
     const struct backend *backend = output_backend(stream->output);
     bool mixer = !strcmp(backend->name, "pipewire") || !strcmp(backend->name, "pulse");
+    const char *called = backend->called ? backend->called(stream->handle) : NULL;
     char format[64];
     pcm_format_describe(feed_format(stream->feed), format, sizeof(format));
     if (stream->announced_once)
@@ -258,6 +259,9 @@ static void announce(struct stream *stream, const struct playout_stats *stats)
     else if (mixer)
         log_line(stream->log, LOG_LEVEL_INFO, "%s: %s, %.0f ms. In pavucontrol as \"%s\".", stream->label, format,
                  ms(stats->total_ns), stream->name);
+    else if (called)
+        log_line(stream->log, LOG_LEVEL_INFO, "%s: %s, %.0f ms. In patch bays as \"%s\".", stream->label, format,
+                 ms(stats->total_ns), called);
     else
         log_line(stream->log, LOG_LEVEL_INFO, "%s: %s, %.0f ms.", stream->label, format, ms(stats->total_ns));
     stream->announced = stream->announced_once = true;
@@ -307,6 +311,9 @@ static int64_t watch_playing(struct stream *stream, int64_t now_ns)
     /* Dry may mean that the guest has stopped: only what plays again has dropped out. */
     if (stats.state == PLAYOUT_PLAYING) {
         report(stream, &stats);
+        const struct backend *backend = output_backend(stream->output);
+        if (backend->tell_latency)
+            backend->tell_latency(stream->handle, stats.total_ns - stats.device_ns);
         bool settled = llabs(stats.total_ns - stats.target_ns) <= SETTLED_NS;
         if (!stream->announced && (settled || now_ns - stream->playing_since_ns >= SETTLE_NS))
             announce(stream, &stats);

@@ -106,8 +106,8 @@ class Server:
 class Remote:
     """backend_remote at the other end of a pipe."""
 
-    def __init__(self, program, server):
-        self.process = subprocess.Popen([program, "pipewire"], env=server.env, stdin=subprocess.PIPE,
+    def __init__(self, program, server, backend="pipewire"):
+        self.process = subprocess.Popen([program, backend], env=server.env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=False, bufsize=0)
         self.pending = b""
 

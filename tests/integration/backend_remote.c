@@ -4,8 +4,9 @@
  * start and stop servers and devices around it, and judge what it answers.
  *
  *   context [SERVER]      probe [SERVER]      context-state      context-close
- *   open NAME CHANNELS MASK PERIOD_US TARGET|- connect|no-connect       -> ok INDEX GRANTED_US
+ *   open NAME CHANNELS MASK PERIOD_US TARGET|- connect|no-connect|PATTERN     -> ok INDEX GRANTED_US
  *   start I   stop I   state I   close I      stats I (since the last stats)     dump I (the last pulls)
+ *   called I              latency I US (as main tells it)
  *   slow US (each pull takes so much longer)
  *   event                                     counts what the eventfd got
  *
@@ -182,6 +183,7 @@ static void open_stream(struct remote *remote, char *line)
         .description = words[NAME],
         .target = strcmp(words[TARGET], "-") == 0 ? NULL : words[TARGET],
         .no_connect = strcmp(words[CONNECT], "no-connect") == 0,
+        .connect = strstr(words[CONNECT], "connect") ? NULL : words[CONNECT],
         .channels = (uint8_t)channels,
         .mask = (uint16_t)strtoul(words[MASK], NULL, 16),
         .source_rate = 48000,
@@ -196,7 +198,7 @@ static void open_stream(struct remote *remote, char *line)
         printf("ok %u %lld\n", remote->count++, (long long)(params.period_ns / 1000));
 }
 
-static void on_stream(struct remote *remote, const char *command, unsigned index)
+static void on_stream(struct remote *remote, const char *command, unsigned index, long number)
 {
     struct remote_stream *s = index < remote->count ? &remote->streams[index] : NULL;
     if (!s || (!s->stream && strcmp(command, "stats") != 0)) {
@@ -223,6 +225,11 @@ static void on_stream(struct remote *remote, const char *command, unsigned index
         print_stats(s);
     } else if (strcmp(command, "dump") == 0) {
         dump(s);
+    } else if (strcmp(command, "called") == 0 && remote->backend->called) {
+        printf("%s\n", remote->backend->called(s->stream));
+    } else if (strcmp(command, "latency") == 0 && remote->backend->tell_latency) {
+        remote->backend->tell_latency(s->stream, number * 1000);
+        answer(0);
     } else {
         answer(-EINVAL);
     }
@@ -264,7 +271,9 @@ static void run_command(struct remote *remote, char *line)
     } else if (strcmp(command, "open") == 0) {
         open_stream(remote, line + at);
     } else {
-        on_stream(remote, command, (unsigned)strtoul(argument, NULL, 10));
+        long number = 0;
+        sscanf(line + at, "%*s %ld", &number);
+        on_stream(remote, command, (unsigned)strtoul(argument, NULL, 10), number);
     }
 }
 

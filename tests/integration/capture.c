@@ -3,13 +3,12 @@
  * earshot-capture: records a sink's monitor with the graph's time and position of each cycle. It asks for no latency
  * of its own, so that it does not change what it measures.
  *
- * Threads: [main] the PipeWire loop; [rt] on_process; [writer] from the ring to the file.
+ * Threads: [main] the PipeWire loop; [rt] on_process.
  */
-#include "tests/integration/capture_file.h"
+#include "tests/integration/capture_writer.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,85 +23,17 @@
 #include <spa/param/audio/format-utils.h>
 #include <spa/param/audio/type-info.h>
 
-#define RING_BYTES    (16u << 20) /* 40 s of stereo at 48 kHz: no stall of the disk is that long */
-#define WRITER_NAP_NS 20000000
-
-struct ring {
-    uint8_t *bytes;
-    _Atomic uint64_t written; /* [rt] stores */
-    _Atomic uint64_t read;    /* [writer] stores */
-};
-
 struct capturer {
     struct pw_main_loop *loop;
     struct pw_context *context;
     struct pw_stream *stream;
     struct spa_hook listener;
     _Atomic(struct spa_io_position *) position;
-    struct ring ring;
-    FILE *file;
+    struct capture_writer *writer;
     unsigned channels;
-    _Atomic uint64_t dropped; /* cycles that found the ring full */
-    atomic_bool ended;
     bool closing; /* the stream's end is our own doing */
     int exit_code;
 };
-
-/* [rt] All or nothing. */
-static bool ring_write(struct ring *ring, const struct capture_record *record, const float *samples, size_t bytes)
-{
-    uint64_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
-    uint64_t space = RING_BYTES - (written - atomic_load_explicit(&ring->read, memory_order_acquire));
-    if (space < sizeof *record + bytes)
-        return false;
-    const struct {
-        const void *data;
-        size_t size;
-    } parts[] = {
-        {record,  sizeof *record},
-        {samples, bytes         }
-    };
-    for (size_t i = 0; i < 2; i++) {
-        size_t at = (size_t)(written % RING_BYTES), first = RING_BYTES - at;
-        if (first > parts[i].size)
-            first = parts[i].size;
-        memcpy(ring->bytes + at, parts[i].data, first);
-        memcpy(ring->bytes, (const uint8_t *)parts[i].data + first, parts[i].size - first);
-        written += parts[i].size;
-    }
-    atomic_store_explicit(&ring->written, written, memory_order_release);
-    return true;
-}
-
-/* [writer] Writes what is there. */
-static int ring_drain(struct ring *ring, FILE *file)
-{
-    uint64_t read = atomic_load_explicit(&ring->read, memory_order_relaxed);
-    uint64_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-    while (read != written) {
-        size_t at = (size_t)(read % RING_BYTES), size = (size_t)(written - read);
-        if (size > RING_BYTES - at)
-            size = RING_BYTES - at;
-        if (fwrite(ring->bytes + at, 1, size, file) != size)
-            return -EIO;
-        read += size;
-        atomic_store_explicit(&ring->read, read, memory_order_release);
-    }
-    return fflush(file) == 0 ? 0 : -EIO;
-}
-
-static void *writer_run(void *arg)
-{
-    struct capturer *capturer = arg;
-    for (;;) {
-        bool ended = atomic_load(&capturer->ended);
-        if (ring_drain(&capturer->ring, capturer->file) != 0)
-            return (void *)1;
-        if (ended)
-            return NULL;
-        nanosleep(&(struct timespec){.tv_nsec = WRITER_NAP_NS}, NULL);
-    }
-}
 
 static void on_io_changed(void *arg, uint32_t id, void *area, uint32_t size)
 {
@@ -132,9 +63,7 @@ static void on_process(void *arg)
             .quantum = (uint32_t)position->clock.duration,
             .clock_id = position->clock.id,
         };
-        const void *samples = SPA_PTROFF(data->data, data->chunk->offset, const void);
-        if (!ring_write(&capturer->ring, &record, samples, frames * frame_bytes))
-            atomic_fetch_add(&capturer->dropped, 1);
+        capture_writer_put(capturer->writer, &record, SPA_PTROFF(data->data, data->chunk->offset, const void));
     }
     pw_stream_queue_buffer(capturer->stream, buffer);
 }
@@ -231,20 +160,13 @@ static int capture_run(struct capturer *capturer, const char *sink, bool passive
     limit.tv_nsec = (long)((seconds - (double)limit.tv_sec) * 1e9);
     pw_loop_update_timer(loop, timer, &limit, NULL, false);
 
-    pthread_t writer;
-    int result = -pthread_create(&writer, NULL, writer_run, capturer);
-    if (result != 0)
-        return result;
-    result = connect_stream(capturer, sink, passive, positions);
+    int result = connect_stream(capturer, sink, passive, positions);
     if (result == 0)
         pw_main_loop_run(capturer->loop);
     capturer->closing = true;
     if (capturer->stream)
         pw_stream_destroy(capturer->stream);
-    atomic_store(&capturer->ended, true);
-    void *failed;
-    pthread_join(writer, &failed);
-    return result != 0 ? result : failed ? -EIO : 0;
+    return result;
 }
 
 static int usage(void)
@@ -268,28 +190,20 @@ int main(int argc, char **argv)
         return usage();
 
     pw_init(NULL, NULL);
-    int result = -ENOMEM;
-    struct capture_header header = {.magic = CAPTURE_MAGIC, .channels = capturer.channels};
-    capturer.ring.bytes = malloc(RING_BYTES);
-    capturer.file = fopen(argv[2], "wbe");
-    if (!capturer.file)
-        result = -errno;
-    capturer.loop = pw_main_loop_new(NULL);
-    if (capturer.ring.bytes && capturer.file && capturer.loop) {
-        memset(capturer.ring.bytes, 0, RING_BYTES); /* page faults now, not in the callback */
-        result = fwrite(&header, sizeof header, 1, capturer.file) == 1 ? 0 : -EIO;
+    uint64_t dropped = 0;
+    int result = capture_writer_open(&capturer.writer, argv[2], capturer.channels);
+    if (result == 0) {
+        capturer.loop = pw_main_loop_new(NULL);
+        result = capturer.loop ? capture_run(&capturer, argv[1], passive, positions, seconds) : -ENOMEM;
+        if (capturer.loop)
+            pw_main_loop_destroy(capturer.loop);
+        const int written = capture_writer_close(capturer.writer, &dropped);
+        result = result != 0 ? result : written;
     }
-    if (result == 0)
-        result = capture_run(&capturer, argv[1], passive, positions, seconds);
-    if (capturer.loop)
-        pw_main_loop_destroy(capturer.loop);
-    if (capturer.file && fclose(capturer.file) != 0 && result == 0)
-        result = -EIO;
-    free(capturer.ring.bytes);
     pw_deinit();
     if (result != 0)
         fprintf(stderr, "earshot-capture: %s\n", strerror(-result));
-    else if (atomic_load(&capturer.dropped))
-        fprintf(stderr, "earshot-capture: %" PRIu64 " cycles did not fit\n", atomic_load(&capturer.dropped));
+    else if (dropped)
+        fprintf(stderr, "earshot-capture: %" PRIu64 " cycles did not fit\n", dropped);
     return result != 0 ? 1 : capturer.exit_code;
 }

@@ -162,8 +162,10 @@ class Capture:
 class Session:
     """Private directories, a session bus and, between start_server() and stop_server(), a PipeWire."""
 
+    tools = ("dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-dump", "pw-metadata")
+
     def __init__(self):
-        need("dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-dump", "pw-metadata")
+        need(*self.tools)
         self.directory = tempfile.mkdtemp(prefix="earshot-test-")
         # The ring lies where people's rings lie: writing it must not wait for a disk.
         shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

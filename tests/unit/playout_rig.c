@@ -127,12 +127,50 @@ static void cycle(struct rig *rig)
     rig->cycle_ns += rig->quantum * pulls * 1e9 / (rig->rate * (1.0 + rig->device_ppm * 1e-6));
 }
 
+/* What the device's thread does, without the thread. */
+static void paced_wait(struct rig *rig)
+{
+    paced_clock_next(&rig->paced_clock, llround(rig->cycle_ns), &rig->paced_due);
+    double wake_ns = (double)rig->paced_due.wake_ns;
+    if (rig->stall_every > 0 && rig->paced_clock.cycle % rig->stall_every == 0)
+        wake_ns += (double)rig->stall_ns;
+    rig->cycle_ns = fmax(rig->cycle_ns, wake_ns);
+}
+
+static void paced_cycle(struct rig *rig)
+{
+    struct paced_cycle *due = &rig->paced_due;
+    for (unsigned i = 0; i < due->pulls; i++) {
+        memset(rig->out, 0xFF, sizeof rig->out);
+        rig->pull(rig->playout, rig->out, due->frames, &due->time);
+        if (rig->tap)
+            rig->tap(rig->tap_arg, rig->produced, rig->out, due->frames);
+        rig->produced += due->frames;
+        due->time.delay_frames += due->frames;
+        due->time.flags = 0;
+    }
+    paced_wait(rig);
+}
+
+void rig_attach(struct rig *rig, const struct paced_params *params)
+{
+    rig->paced = true;
+    rig->rate = params->rate;
+    rig->device_ppm = params->ppm;
+    rig->paced_clock =
+        (struct paced_clock){.params = *params, .origin_ns = llround(rig->cycle_ns), .random = params->seed};
+    paced_clock_start(&rig->paced_clock, rig->paced_clock.origin_ns);
+    paced_wait(rig);
+}
+
 void rig_run(struct rig *rig, double seconds)
 {
     const double end_ns = rig->cycle_ns + seconds * 1e9;
     while (rig->cycle_ns < end_ns) {
         if ((double)rig->chunk_at_ns <= rig->cycle_ns)
             deliver(rig);
+        else if (rig->paced)
+            paced_cycle(rig);
         else
             cycle(rig);
     }

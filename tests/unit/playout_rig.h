@@ -6,6 +6,7 @@
 #ifndef EARSHOT_TESTS_PLAYOUT_RIG_H
 #define EARSHOT_TESTS_PLAYOUT_RIG_H
 
+#include "backends/paced.h"
 #include "receiver/playout.h"
 
 #include <stdbool.h>
@@ -46,6 +47,13 @@ struct rig {
     int64_t position;  /* at that */
     uint64_t produced; /* frames it got */
 
+    /* the device, instead of the above, after rig_attach() */
+    bool paced;
+    struct paced_clock paced_clock;
+    struct paced_cycle paced_due;
+    unsigned stall_every; /* cycles; 0: never. Each such cycle's callback comes ... */
+    int64_t stall_ns;     /* ... so much later still */
+
     void (*pull)(void *playout, float *dst, uint32_t frames, const struct pull_time *time);
     void (*tap)(void *arg, uint64_t at, const float *samples, uint32_t frames); /* or NULL */
     void *tap_arg;
@@ -61,6 +69,9 @@ struct rig {
 struct rig *rig_new(const struct playout_params *params);
 struct rig *rig_new_rate(const struct playout_params *params, uint32_t guest_rate);
 void rig_free(struct rig *rig);
+
+/* The null backend's device instead of the rig's own; rate, ppm, delay and the rest are its. Before the first run. */
+void rig_attach(struct rig *rig, const struct paced_params *params);
 
 /* Lets `seconds` of CLOCK_MONOTONIC pass. */
 void rig_run(struct rig *rig, double seconds);

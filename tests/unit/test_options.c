@@ -78,6 +78,11 @@ static void test_good_lines(void **state)
     assert_int_equal(p.options.from_count, 2);
     assert_int_equal(p.options.from[1], inet_addr("10.0.0.2"));
 
+#ifdef EARSHOT_JACK
+    parse(&p, "earshot -o jack --connect ^ardour:.*in");
+    assert_int_equal(p.result, 0);
+    assert_string_equal(p.options.connect, "^ardour:.*in");
+#endif
     parse(&p, "earshot -s sink1");
     assert_string_equal(p.options.target, "sink1");
     parse(&p, "earshot -o raw");
@@ -160,9 +165,15 @@ static void test_bad_values(void **state)
         {"earshot -o wav", "not in this build"},
 #endif
         {"earshot -o pulse",                  "not in this build"      },
-        {"earshot -o jack",                   "null"                   },
+        {"earshot -o sndio",                  "null"                   },
         {"earshot -P",                        "no packet capture"      },
-        {"earshot --connect x",               "no JACK"                },
+#ifdef EARSHOT_JACK
+        {"earshot --connect [",               "regular expression"     },
+        {"earshot --connect=",                "regular expression"     },
+#else
+        {"earshot --connect x", "no JACK"},
+        {"earshot -o jack", "not in this build"},
+#endif
         {"earshot --config x",                "no configuration files" },
         {"earshot nonsense",                  "nonsense"               },
         {"earshot demo -m x",                 "-m"                     },

@@ -58,6 +58,29 @@ static void test_what_this_build_has(void **state)
 #else
     assert_null(backend_find("pipewire"));
 #endif
+#ifdef EARSHOT_JACK
+    assert_non_null(backend_find("jack"));
+    assert_true(backend_find("jack")->for_auto);
+#else
+    assert_null(backend_find("jack"));
+#endif
+}
+
+/* What `auto` tries, best first; a last resort stands behind every server. */
+static void test_order_of_auto(void **state)
+{
+    (void)state;
+    static const char *const preferred[] = {"pipewire", "pulse", "jack", "alsa"};
+    unsigned at = 0;
+    for (const struct backend *const *list = backend_list(); *list; list++) {
+        if (!(*list)->for_auto)
+            continue;
+        while (at < sizeof preferred / sizeof *preferred && strcmp(preferred[at], (*list)->name) != 0)
+            at++;
+        assert_true(at < sizeof preferred / sizeof *preferred);
+        assert_int_equal((*list)->has_mixer, at < 2);
+        assert_int_equal((*list)->last_resort, at == 3);
+    }
 }
 
 static void test_nothing_to_close_is_fine(void **state)
@@ -72,9 +95,8 @@ static void test_nothing_to_close_is_fine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_backend_is_complete),
-        cmocka_unit_test(test_names_are_found_and_unique),
-        cmocka_unit_test(test_what_this_build_has),
+        cmocka_unit_test(test_every_backend_is_complete), cmocka_unit_test(test_names_are_found_and_unique),
+        cmocka_unit_test(test_what_this_build_has),       cmocka_unit_test(test_order_of_auto),
         cmocka_unit_test(test_nothing_to_close_is_fine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
