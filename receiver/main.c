@@ -10,6 +10,7 @@
 #include "receiver/options.h"
 #include "receiver/status.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -55,5 +56,7 @@ int main(int argc, char **argv)
     if (daemon_block_signals() < 0)
         return EXIT_FAILURE;
     int r = command == COMMAND_DEMO ? demo_run(&options, &log) : daemon_run(&options, &log, NULL);
+    if (r == -EINVAL && options.config_count) /* no file of --config was any good */
+        return EXIT_USAGE;
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
