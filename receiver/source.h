@@ -116,8 +116,8 @@ struct source_udp_params {
     uint16_t port;         /* 1..65535 */
     const char *group;     /* multicast address; NULL: unicast only (-u) */
     const char *interface; /* name (need not exist yet) or address; NULL: every suitable one */
-    const uint32_t *from;  /* only these IPv4 addresses, network order; NULL: all */
-    unsigned from_count;
+    const uint32_t *from;  /* only these IPv4 addresses, network order; NULL: all. Later: set_senders */
+    unsigned from_count;   /* at most SOURCE_SENDERS_MAX */
 };
 int source_udp_open(struct source **source, const struct source_udp_params *params);
 
