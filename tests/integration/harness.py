@@ -293,6 +293,16 @@ class Session:
     def ring(self, name="ring"):
         return os.path.join(self.shm_directory, name)
 
+    def config(self, name, **keys):
+        """A configuration file; max_latency=30 for `max-latency = 30`. Without keys: none of that name any more."""
+        path = os.path.join(self.env["HOME"], ".config/earshot", f"{name}.conf")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not keys:
+            os.unlink(path)
+            return
+        with open(path, "w") as file:
+            file.writelines(f"{key.rstrip('_').replace('_', '-')} = {value}\n" for key, value in keys.items())
+
     def earshot(self, *args, name="earshot"):
         return self.spawn(name, [built("earshot"), *map(str, args)])
 
