@@ -106,8 +106,8 @@ static bool is_claimed(const struct input *input, const struct block *block)
 static struct slot *find_slot(struct source_thread *t, unsigned source, uint64_t sender)
 {
     struct slot *unused = NULL;
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
-        unsigned at = (t->last_slot + i) % SOURCE_THREAD_FEEDS_MAX;
+    for (unsigned i = 0; i < t->slots_used; i++) {
+        unsigned at = (t->last_slot + i) % t->slots_used;
         struct slot *slot = &t->slots[at];
         if (slot->feed && slot->source == source && slot->sender.id == sender) {
             t->last_slot = at;
@@ -116,6 +116,8 @@ static struct slot *find_slot(struct source_thread *t, unsigned source, uint64_t
         if (!slot->feed && !unused)
             unused = slot;
     }
+    if (!unused && t->slots_used < SOURCE_THREAD_FEEDS_MAX)
+        unused = &t->slots[t->slots_used];
     return unused;
 }
 
@@ -345,7 +347,7 @@ static struct input *find_input(struct source_thread *t, unsigned number)
 /* Lets go of one feed, or of all that the source has. False: main is slow, not all could be said. */
 static bool let_go(struct source_thread *t, const struct source_command *command)
 {
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
+    for (unsigned i = 0; i < t->slots_used; i++) {
         struct slot *slot = &t->slots[i];
         if (!slot->feed || slot->source != command->number ||
             (command->type == COMMAND_FORGET && slot->sender.id != command->sender))
@@ -364,7 +366,7 @@ static void set_senders(struct source_thread *t, const struct input *input, cons
 {
     if (input->source->ops->set_senders)
         input->source->ops->set_senders(input->source, senders);
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
+    for (unsigned i = 0; i < t->slots_used; i++) {
         struct slot *slot = &t->slots[i];
         if (!slot->feed || slot->source != input->number || input->source->kind == SOURCE_SHM)
             continue;
