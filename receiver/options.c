@@ -125,6 +125,7 @@ static int set_from(void *target, const char *value)
         if (!p[length])
             break;
         p += length + 1;
+        p += strspn(p, " ");
     }
     options->from_count = count;
     return 0;
@@ -339,10 +340,6 @@ static bool says_playback(int argc, char **argv)
 /* Known, but not in this build: the answer is one line, not silence. */
 static int check_available(const struct options *options, char error[OPTABLE_ERROR_MAX])
 {
-    if (options->missing) {
-        snprintf(error, OPTABLE_ERROR_MAX, "%s", options->missing);
-        return -EINVAL;
-    }
     if (options->source == FROM_PCAP) {
         snprintf(error, OPTABLE_ERROR_MAX, "-P: this build has no packet capture");
         return -EINVAL;
@@ -442,8 +439,8 @@ int options_parse(struct options *options, enum options_command *command, int ar
     int r = parse_operands(options, *command, argc - *rest, argv + *rest, table, error);
     if (r < 0)
         return r;
-    options->playback =
-        options->latency_above_chunk || (*command == COMMAND_RUN && says_playback(argc - *rest, argv + *rest));
+    options->playback = options->latency_above_chunk || *command == COMMAND_DEMO ||
+                        (*command == COMMAND_RUN && says_playback(argc - *rest, argv + *rest));
     if (options->config_count && options->playback) {
         snprintf(error, OPTABLE_ERROR_MAX, "--config: the file says what to play; only -v goes with it");
         return -EINVAL;

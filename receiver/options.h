@@ -56,8 +56,6 @@ struct options {
 
     /* demo */
     unsigned seconds;
-
-    const char *missing; /* a feature asked for that this build does not have, a clause for the error line */
 };
 
 enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR };

@@ -35,7 +35,7 @@ static void test_values(void **state)
                                                            "  interface = virbr0\r\n"
                                                            "port=4011\n"
                                                            "\tunicast = no\n"
-                                                           "from = 10.0.0.1,10.0.0.2\n"
+                                                           "from = 10.0.0.1, 10.0.0.2\n"
                                                            "from = 10.0.0.3\n"
                                                            "latency = 30\n"
                                                            "\v  max-latency = 50\n"
