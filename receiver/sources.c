@@ -167,6 +167,14 @@ int sources_apply(struct sources *sources, const struct plan *plan, int64_t now_
     return r;
 }
 
+/* What [src] cannot say, as it does not have the source yet. */
+static void set_status(struct entry *entry, enum source_state state, const char *text)
+{
+    entry->known = true;
+    entry->status.state = state;
+    text_copy(entry->status.detail, sizeof(entry->status.detail), text);
+}
+
 /* One player for a ring; who only records does not disturb another. */
 static int take_lock(struct sources *s, struct entry *entry)
 {
@@ -174,13 +182,11 @@ static int take_lock(struct sources *s, struct entry *entry)
     if (entry->kind != SOURCE_SHM || s->recorder || !strcmp(options->backend, "wav") || entry->lock >= 0)
         return 0;
     const char *name = config_stream_name(entry->config);
-    char holder[96];
+    char holder[96], text[160];
     int r = source_lock_take(options->shm_path, name ? name : "earshot", holder, sizeof(holder));
     if (r == -EBUSY) {
-        entry->known = true;
-        entry->status.state = SOURCE_TAKEN;
-        snprintf(entry->status.detail, sizeof(entry->status.detail), "%.48s is played by %.80s", entry->where,
-                 holder);
+        snprintf(text, sizeof(text), "%.48s is played by %.80s", options->shm_path, holder);
+        set_status(entry, SOURCE_TAKEN, text);
         return r;
     }
     if (r < 0)
@@ -217,10 +223,10 @@ static void try_open(struct sources *s, struct entry *entry, int64_t now_ns)
         s->by_number[r] = (int)(entry - s->entries);
         return;
     }
-    entry->known = true;
-    entry->status.state = SOURCE_FAILED;
-    snprintf(entry->status.detail, sizeof(entry->status.detail), "%.70s cannot be listened to: %.55s", entry->where,
-             strerror(-r));
+    char text[160];
+    snprintf(text, sizeof(text), "cannot listen as %.60s wants: %.60s",
+             *entry->config->name ? entry->config->name : "the command line", strerror(-r));
+    set_status(entry, SOURCE_FAILED, text);
 }
 
 /* One line when it changes; where it changes all the time, ever fewer. Returns when to look again. */

@@ -412,7 +412,7 @@ def test_reload(place):
     wait_for(lambda: [s["state"] for s in streams(place)] == 3 * ["playing"], "three guests")
     for name in ("one", "two", "three"):
         receiver.says(f"(?m)^{name}: 48 kHz")
-    one, two = stream(place, "one"), stream(place, "two")
+    one = stream(place, "one")
 
     place.config("one", "# nothing new", "backend=null", "latency=250", "shm=" + place.path("one"))
     place.config("two", "backend = null", "latency = 200", "shm = " + place.path("two"))
@@ -428,7 +428,7 @@ def test_reload(place):
              [s["state"] for s in streams(place)] == 4 * ["playing"], "four guests")
     wait_for(lambda: abs(stream(place, "two")["target_ms"] - 200) < 1e-6, "the new latency")
     assert stream(place, "three")["target_ms"] == 250, stream(place, "three")
-    assert stream(place, "two")["frames"] < two["frames"] + 24000 and receiver.text.count("two: 48 kHz") <= 2
+    receiver.says(r"(?ms)^two: 48 kHz.*^two: 48 kHz")
     # The same stream, never interrupted.
     for name, frames in (("one", one["frames"]), ("three", 0)):
         now = stream(place, name)
