@@ -322,15 +322,15 @@ static int pass(void *target, const char *value)
 }
 
 /* Does a command line that is known to be good say what to play, or how? */
-static bool says_playback(int argc, char **argv)
+static bool says_playback(enum options_command command, int argc, char **argv)
 {
     struct option_spec table[ROWS + 1];
     char error[OPTABLE_ERROR_MAX];
     bool found = false;
     size_t count = 0;
-    make_table(IN_RUN, table);
+    make_table(1u << command, table);
     for (size_t i = 0; i < ROWS; i++) {
-        if (rows[i].commands & IN_RUN)
+        if (rows[i].commands & 1u << command)
             table[count++].set = rows[i].commands & IN_CONFIG ? note : pass;
     }
     optable_parse(table, argc, argv, &found, error);
@@ -440,7 +440,7 @@ int options_parse(struct options *options, enum options_command *command, int ar
     if (r < 0)
         return r;
     options->playback = options->latency_above_chunk || *command == COMMAND_DEMO ||
-                        (*command == COMMAND_RUN && says_playback(argc - *rest, argv + *rest));
+                        says_playback(*command, argc - *rest, argv + *rest);
     if (options->config_count && options->playback) {
         snprintf(error, OPTABLE_ERROR_MAX, "--config: the file says what to play; only -v goes with it");
         return -EINVAL;

@@ -490,6 +490,36 @@ def test_taken(place):
     second.end()
 
 
+def test_faults_apart(place):
+    """What is wrong with one guest is nobody else's business."""
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("0.0.0.0", port))
+        place.config("busy", "backend = null", f"port = {port}", "unicast = yes")
+        place.config("device", "backend = null", "target = nonsense", "shm = " + place.path("device"))
+        place.config("garbage", "backend = null", "shm = " + place.path("garbage"))
+        place.config("good", "backend = null", "latency = 250", "shm = " + place.path("good"))
+        place.config("missing", "backend = null", "shm = " + place.path("missing"))
+        place.config("unread", "prot = 1")
+        for name in ("device", "good"):
+            place.guest("--shm", place.path(name))
+        with open(place.path("garbage"), "wb") as file:
+            file.write(struct.pack("<I", 0x11112014) + b"\xff" * 5000)
+        receiver = Receiver(place)
+        for pattern in (f"port {port} is in use", "garbage makes no sense", "missing is not there yet",
+                        "unread.conf:1: unknown key", "Invalid argument", "(?m)^good: 48 kHz"):
+            receiver.says(pattern)
+        found = {s["name"]: s["state"] for s in streams(place)}
+        assert found == {"busy": "port-busy", "device": "no-server", "garbage": "waiting", "good": "playing",
+                         "missing": "waiting"}, found
+    # A port that becomes free is taken, and a guest that comes is played.
+    place.guest("--shm", place.path("missing"))
+    send_from(place, port, "127.0.0.2")
+    wait_for(lambda: {stream(place, name)["state"] for name in ("busy", "good", "missing")} == {"playing"}, "three")
+    assert receiver.text.count("good: 48 kHz") == 1, receiver.text
+    receiver.end()
+
+
 def test_watchdog(place):
     manager = Manager(place)
     place.env["WATCHDOG_USEC"] = "400000"
