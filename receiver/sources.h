@@ -45,7 +45,7 @@ struct source_view {
     const char *where;                  /* the file, or the group and port */
     const struct source_status *status; /* NULL: none yet */
     const struct source_counters *counters;
-    int plan;                           /* index of the plan's source; -1: not in it any more */
+    int plan; /* index of the plan's source; -1: not in it any more */
 };
 
 /* What an event's source is. False: unknown. */

@@ -401,6 +401,18 @@ def test_config_option(place):
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result
 
 
+def test_doctor_reads(place):
+    """The doctor looks at what the files would play, and says which of them is no good."""
+    place.config("alpha", "backend = null", "shm = " + place.path("one"))
+    place.config("beta", "backend = null", "shm = " + place.path("two"))
+    place.config("gamma", "prot = 1")
+    result = place.run("doctor", "-v")
+    assert result.returncode == 1 and "gamma.conf:1: unknown key prot" in result.stderr, result
+    assert place.path("one") in result.stdout and place.path("two") in result.stdout, result
+    result = place.run("doctor", "-v", "-o", "null", "-m", place.path("three"))
+    assert place.path("three") in result.stdout and place.path("one") not in result.stdout, result
+
+
 def test_reload(place):
     """What a reload leaves alone plays on; what it changes begins anew; what is bad now stays what it was."""
     manager = Manager(place)

@@ -39,9 +39,9 @@ struct script {
     struct step steps[SCRIPT_MAX];
     unsigned first, count;
     bool change_status;
-    uint64_t lost;    /* what the source counts */
-    unsigned watched; /* times that next() was told of watch_fd */
-    int watch_fd;     /* 0: none */
+    uint64_t lost;                 /* what the source counts */
+    unsigned watched;              /* times that next() was told of watch_fd */
+    int watch_fd;                  /* 0: none */
     struct source_senders senders; /* as told last */
     atomic_int closed;
 };
