@@ -18,10 +18,13 @@
 #define DEFAULT_CAP_NS   200000000
 #define DEFAULT_DEMO_SEC 20
 
-#define IN_RUN    (1u << COMMAND_RUN | 1u << COMMAND_DOCTOR) /* the doctor looks at what these would play */
-#define IN_STATUS (1u << COMMAND_STATUS)
-#define IN_DEMO   (1u << COMMAND_DEMO)
-#define IN_ALL    (IN_RUN | IN_STATUS | IN_DEMO)
+#define IN_RUN         (1u << COMMAND_RUN | 1u << COMMAND_DOCTOR) /* the doctor looks at what these would play */
+#define IN_STATUS      (1u << COMMAND_STATUS)
+#define IN_DEMO        (1u << COMMAND_DEMO)
+#define IN_ALL         (IN_RUN | IN_STATUS | IN_DEMO)
+#define IN_CONFIG      (1u << 31) /* a key of configuration files; on the command line it says what to play, or how */
+#define IN_RUN_CONFIG  (IN_RUN | IN_CONFIG)
+#define IN_DEMO_CONFIG (IN_RUN | IN_DEMO | IN_CONFIG)
 
 /* Decimal digits only: strtol alone takes signs, spaces and hexadecimal. */
 static int parse_number(const char *value, unsigned long min, unsigned long max, unsigned long *number)
@@ -108,7 +111,7 @@ static int set_interface(void *target, const char *value)
 static int set_from(void *target, const char *value)
 {
     struct options *options = target;
-    unsigned count = 0;
+    unsigned count = options->from_count;
     for (const char *p = value;;) {
         char text[INET_ADDRSTRLEN];
         struct in_addr address;
@@ -123,6 +126,7 @@ static int set_from(void *target, const char *value)
         if (!p[length])
             break;
         p += length + 1;
+        p += strspn(p, " ");
     }
     options->from_count = count;
     return 0;
@@ -205,9 +209,10 @@ static int set_quality(void *target, const char *value)
 
 static int set_config(void *target, const char *value)
 {
-    (void)value;
-    ((struct options *)target)->missing = "--config: this version reads no configuration files";
-    return 0;
+    struct options *options = target;
+    if (options->config_count == OPTIONS_CONFIGS_MAX)
+        return -EINVAL;
+    return parse_text(value, &options->configs[options->config_count++]);
 }
 
 static int set_json(void *target, const char *value)
@@ -262,31 +267,31 @@ static const struct {
     unsigned commands;
 } rows[] = {
     {{'m', "shm", "PATH", "a path, for instance /dev/shm/scream-ivshmem",
-      "play the guest's shared memory", set_shm}, IN_RUN},
-    {{'u', "unicast", NULL, NULL, "listen to packets sent to this host only", set_unicast}, IN_RUN},
-    {{'p', "port", "N", "a port from 1 to 65535", "UDP port (4010)", set_port}, IN_RUN},
+      "play the guest's shared memory", set_shm}, IN_RUN_CONFIG},
+    {{'u', "unicast", NULL, NULL, "listen to packets sent to this host only", set_unicast}, IN_RUN_CONFIG},
+    {{'p', "port", "N", "a port from 1 to 65535", "UDP port (4010)", set_port}, IN_RUN_CONFIG},
     {{'g', "group", "ADDR", "a multicast address, 224.0.0.0 to 239.255.255.255",
-      "multicast group (239.255.77.77)", set_group}, IN_RUN},
+      "multicast group (239.255.77.77)", set_group}, IN_RUN_CONFIG},
     {{'i', "interface", "NAME|ADDR", "an interface's name (at most 15 characters) or address",
-      "network interface to listen on (every one)", set_interface}, IN_RUN},
-    {{'P', "pcap", NULL, NULL, "capture packets on the interface given with -i", set_pcap}, IN_RUN},
+      "network interface to listen on (every one)", set_interface}, IN_RUN_CONFIG},
+    {{'P', "pcap", NULL, NULL, "capture packets on the interface given with -i", set_pcap}, IN_RUN_CONFIG},
     {{0, "from", "ADDR,...", "up to 64 IPv4 addresses with commas between them",
-      "play only these senders", set_from}, IN_RUN},
+      "play only these senders", set_from}, IN_RUN_CONFIG},
     {{'o', "backend", "NAME", "auto, pipewire, pulse, jack, alsa, sndio, wav, raw or null",
-      "what to play through (auto)", set_backend}, IN_RUN | IN_DEMO},
-    {{'d', "target", "DEVICE", TEXT, "sink, device or file to play to", set_target}, IN_RUN | IN_DEMO},
-    {{'s', "sink", "DEVICE", TEXT, "the same as -d", set_target}, IN_RUN | IN_DEMO},
-    {{0, "server", "ADDR", TEXT, "sound server to connect to", set_server}, IN_RUN | IN_DEMO},
-    {{'n', "name", "NAME", TEXT, "name in mixers and in status", set_name}, IN_RUN | IN_DEMO},
+      "what to play through (auto)", set_backend}, IN_DEMO_CONFIG},
+    {{'d', "target", "DEVICE", TEXT, "sink, device or file to play to", set_target}, IN_DEMO_CONFIG},
+    {{'s', "sink", "DEVICE", TEXT, "the same as -d", set_target}, IN_DEMO_CONFIG},
+    {{0, "server", "ADDR", TEXT, "sound server to connect to", set_server}, IN_DEMO_CONFIG},
+    {{'n', "name", "NAME", TEXT, "name in mixers and in status", set_name}, IN_DEMO_CONFIG},
     {{'t', "latency", "auto|MS", "auto or milliseconds from 0 to 1000",
-      "latency from the guest's chunk to the device (auto)", set_latency}, IN_RUN | IN_DEMO},
+      "latency from the guest's chunk to the device (auto)", set_latency}, IN_DEMO_CONFIG},
     {{'l', "max-latency", "MS", "milliseconds from 0 (no cap) to 1000",
-      "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_RUN | IN_DEMO},
-    {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_RUN | IN_DEMO},
-    {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN},
+      "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_DEMO_CONFIG},
+    {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_DEMO_CONFIG},
+    {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN_CONFIG},
     {{0, "connect", "PATTERN", "an extended regular expression",
-      "JACK's ports to connect to, in order (the first device's)", set_connect}, IN_RUN},
-    {{0, "config", "FILE", TEXT, "read this configuration file", set_config}, IN_RUN},
+      "JACK's ports to connect to, in order (the first device's)", set_connect}, IN_RUN_CONFIG},
+    {{0, "config", "FILE", "a file, and at most 64 of them", "play what this configuration file says; may be repeated", set_config}, IN_RUN},
     {{0, "seconds", "N", "seconds from 1 to 3600", "how long to play (20)", set_seconds}, IN_DEMO},
     {{0, "json", NULL, NULL, "print JSON", set_json}, IN_STATUS},
     {{0, "watch", NULL, NULL, "print again every second, until interrupted", set_watch}, IN_STATUS},
@@ -298,23 +303,50 @@ static const struct {
 
 #define ROWS (sizeof(rows) / sizeof(*rows))
 
-static void command_table(enum options_command command, struct option_spec table[ROWS + 1])
+/* The rows that are in any of these. */
+static void make_table(unsigned which, struct option_spec table[ROWS + 1])
 {
     size_t count = 0;
     for (size_t i = 0; i < ROWS; i++) {
-        if (rows[i].commands & 1u << command)
+        if (rows[i].commands & which)
             table[count++] = rows[i].spec;
     }
     memset(&table[count], 0, sizeof(table[count]));
 }
 
+static int note(void *target, const char *value)
+{
+    (void)value;
+    *(bool *)target = true;
+    return 0;
+}
+
+static int pass(void *target, const char *value)
+{
+    (void)target;
+    (void)value;
+    return 0;
+}
+
+/* Does a command line that is known to be good say what to play, or how? */
+static bool says_playback(enum options_command command, int argc, char **argv)
+{
+    struct option_spec table[ROWS + 1];
+    char error[OPTABLE_ERROR_MAX];
+    bool found = false;
+    size_t count = 0;
+    make_table(1u << command, table);
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].commands & 1u << command)
+            table[count++].set = rows[i].commands & IN_CONFIG ? note : pass;
+    }
+    optable_parse(table, argc, argv, &found, error);
+    return found;
+}
+
 /* Known, but not in this build: the answer is one line, not silence. */
 static int check_available(const struct options *options, char error[OPTABLE_ERROR_MAX])
 {
-    if (options->missing) {
-        snprintf(error, OPTABLE_ERROR_MAX, "%s", options->missing);
-        return -EINVAL;
-    }
     if (options->source == FROM_PCAP) {
         snprintf(error, OPTABLE_ERROR_MAX, "-P: this build has no packet capture");
         return -EINVAL;
@@ -379,6 +411,16 @@ static bool called_as_scream(const char *path)
     return path && !strcmp(slash ? slash + 1 : path, "scream");
 }
 
+void options_init(struct options *options)
+{
+    *options = (struct options){.port = SCREAM_UDP_PORT,
+                                .group = SCREAM_UDP_GROUP,
+                                .backend = "auto",
+                                .max_latency_ns = DEFAULT_CAP_NS,
+                                .quality = RESAMPLER_MEDIUM,
+                                .seconds = DEFAULT_DEMO_SEC};
+}
+
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
                   char error[OPTABLE_ERROR_MAX])
 {
@@ -386,13 +428,8 @@ int options_parse(struct options *options, enum options_command *command, int ar
         [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
         [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor",
     };
-    *options = (struct options){.port = SCREAM_UDP_PORT,
-                                .group = SCREAM_UDP_GROUP,
-                                .backend = "auto",
-                                .max_latency_ns = DEFAULT_CAP_NS,
-                                .quality = RESAMPLER_MEDIUM,
-                                .seconds = DEFAULT_DEMO_SEC,
-                                .latency_above_chunk = argc > 0 && called_as_scream(argv[0])};
+    options_init(options);
+    options->latency_above_chunk = argc > 0 && called_as_scream(argv[0]);
     *command = COMMAND_RUN;
     *rest = 0;
     for (unsigned i = 0; argc > 1 && i < sizeof(names) / sizeof(*names); i++) {
@@ -405,13 +442,44 @@ int options_parse(struct options *options, enum options_command *command, int ar
         return 0;
 
     struct option_spec table[ROWS + 1];
-    command_table(*command, table);
+    make_table(1u << *command, table);
     int r = parse_operands(options, *command, argc - *rest, argv + *rest, table, error);
     if (r < 0)
         return r;
+    options->playback = options->latency_above_chunk || *command == COMMAND_DEMO ||
+                        says_playback(*command, argc - *rest, argv + *rest);
+    if (options->config_count && options->playback) {
+        snprintf(error, OPTABLE_ERROR_MAX, "--config: the file says what to play; only -v goes with it");
+        return -EINVAL;
+    }
     if (options->source == FROM_NONE)
         options->source = FROM_MULTICAST;
     return options->help || options->version ? 0 : check_available(options, error);
+}
+
+int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX])
+{
+    struct option_spec table[ROWS + 1];
+    make_table(IN_CONFIG, table);
+    int r = optable_set(table, key, value, options, error);
+    if (r != -ENOENT)
+        return r;
+    int length = snprintf(error, OPTABLE_ERROR_MAX, "unknown key %.40s: it may be", key);
+    for (const struct option_spec *spec = table; spec->long_name && length < OPTABLE_ERROR_MAX; spec++)
+        length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), "%s %s", spec == table ? "" : ",",
+                           spec->long_name);
+    return r;
+}
+
+int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX])
+{
+    if (options->source == FROM_NONE)
+        options->source = FROM_MULTICAST;
+    if (options->raw) {
+        snprintf(error, OPTABLE_ERROR_MAX, "backend = raw: there is one standard output, so only -o raw will do");
+        return -EINVAL;
+    }
+    return check_available(options, error);
 }
 
 void options_help(enum options_command command, FILE *out)
@@ -419,7 +487,9 @@ void options_help(enum options_command command, FILE *out)
     static const char *const usage[] = {
         [COMMAND_RUN] = "earshot - plays a virtual machine's sound on this computer\n"
                         "\n"
-                        "  earshot [run] [options]                    play; with no source, listen to multicast\n"
+                        "  earshot [run] [options]                    play; with no options, what the configuration "
+                        "files say, and\n"
+                        "                                             where there are none, listen to multicast\n"
                         "  earshot status [NAME] [--json] [--watch]   what plays, and how late\n"
                         "  earshot doctor [options]                   why there is no sound, and what mends it\n"
                         "  earshot guest ...                          act as a guest, for trying things without one\n"
@@ -436,7 +506,7 @@ void options_help(enum options_command command, FILE *out)
             "nothing. Exit status 1 when something is broken.\n",
     };
     struct option_spec table[ROWS + 1];
-    command_table(command, table);
+    make_table(1u << command, table);
     fprintf(out, "%s\nOptions:\n", usage[command]);
     optable_help(table, out);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the command line may say. One table a command, and all there is about an option - its names, its check, its
- * line in --help - stands in its row. [main]
+ * What the command line and the configuration files may say. One table, and all there is about an option - its names,
+ * its check, its line in --help - stands in its row. [main]
  */
 #ifndef EARSHOT_OPTIONS_H
 #define EARSHOT_OPTIONS_H
@@ -14,10 +14,11 @@
 #include <stdio.h>
 
 #define OPTIONS_SENDERS_MAX 64
+#define OPTIONS_CONFIGS_MAX 64
 
 enum options_source { FROM_NONE, FROM_SHM, FROM_UNICAST, FROM_MULTICAST, FROM_PCAP };
 
-/* Strings point into argv. */
+/* Strings point to what was parsed: into argv, or to the values of options_set(). */
 struct options {
     /* run and demo */
     enum options_source source;
@@ -43,14 +44,18 @@ struct options {
 
     bool verbose, help, version;
 
+    /* An option was given that a configuration file could have, too, or this was called as `scream`: then it is the
+     * command line that says what to play, and no such file. */
+    bool playback;
+    const char *configs[OPTIONS_CONFIGS_MAX]; /* --config, in this order; none where playback */
+    unsigned config_count;
+
     /* status */
     const char *status_name;
     bool json, watch;
 
     /* demo */
     unsigned seconds;
-
-    const char *missing; /* a feature asked for that this build does not have, a clause for the error line */
 };
 
 enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR };
@@ -59,6 +64,16 @@ enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO,
  * COMMAND_GUEST nothing is parsed: *rest is the index of "guest" in argv. */
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
                   char error[OPTABLE_ERROR_MAX]);
+
+/* What holds where nothing is said. */
+void options_init(struct options *options);
+
+/* One line of a configuration file. `value` must outlive options. 0, -ENOENT (no such key) or -EINVAL, both with a line
+ * in `error` that says what is allowed. */
+int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX]);
+
+/* After the last options_set(): what the options must be together. 0 or -EINVAL, with a line in `error`. */
+int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX]);
 
 /* --help of one command. */
 void options_help(enum options_command command, FILE *out);

@@ -3,7 +3,7 @@
  * A source reads what guests write and hands it on in blocks. It never blocks by itself: the thread that runs it
  * (source_thread.h) sleeps until `wake_ns` or until `fd` is readable, so one thread serves any number of sources.
  *
- * open and close: [main]. next: [src], by one thread only.
+ * open and close: [main]. next and set_senders: [src], by one thread only, or [main] before it has the source.
  */
 #ifndef EARSHOT_SOURCE_H
 #define EARSHOT_SOURCE_H
@@ -17,6 +17,16 @@
 struct sender {
     uint64_t id;    /* UDP: the IPv4 address; shared memory: 0 */
     char label[48]; /* UDP: "192.168.122.50"; shared memory: the file's basename. Names the stream. */
+    bool claimed;   /* somebody asked for just this one: strangers never take its place */
+};
+
+#define SOURCE_SENDERS_MAX 64
+
+/* Whose packets are wanted. */
+struct source_senders {
+    uint32_t from[SOURCE_SENDERS_MAX]; /* IPv4 addresses, network order: the claimed ones */
+    unsigned count;
+    bool others; /* and everybody else's */
 };
 
 enum block_flags {
@@ -48,6 +58,7 @@ enum source_state {
     SOURCE_EMPTY,        /* shm: too short to be a ring yet */
     SOURCE_NO_RING,      /* shm: no magic: driver not started, or could not map it */
     SOURCE_BAD_HEADER,   /* shm: magic, but fields that cannot be: `detail` says which */
+    SOURCE_TAKEN,        /* shm: another earshot plays it */
     SOURCE_PORT_BUSY,    /* UDP: another program has the port */
     SOURCE_NO_INTERFACE, /* UDP: -i names one that does not exist yet, or none can do multicast */
     SOURCE_FAILED,       /* anything else; errno in `detail` */
@@ -82,6 +93,8 @@ struct source_ops {
      * readable. Never fails for good: a file or interface that is missing is a state that is looked at again. */
     int (*next)(struct source *source, struct block *block, int64_t now_ns);
     void (*close)(struct source *source); /* frees it */
+    /* From now on only these. NULL where there is but one sender. */
+    void (*set_senders)(struct source *source, const struct source_senders *senders);
 };
 
 /* First member of each source. */
@@ -103,8 +116,8 @@ struct source_udp_params {
     uint16_t port;         /* 1..65535 */
     const char *group;     /* multicast address; NULL: unicast only (-u) */
     const char *interface; /* name (need not exist yet) or address; NULL: every suitable one */
-    const uint32_t *from;  /* only these IPv4 addresses, network order; NULL: all */
-    unsigned from_count;
+    const uint32_t *from;  /* only these IPv4 addresses, network order; NULL: all. Later: set_senders */
+    unsigned from_count;   /* at most SOURCE_SENDERS_MAX */
 };
 int source_udp_open(struct source **source, const struct source_udp_params *params);
 

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/source_thread.h"
 
+#include "receiver/source_queue.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
-
-#define QUEUE_MAX 256
 
 #define MS_NS      INT64_C(1000000)
 #define SECOND_NS  INT64_C(1000000000)
@@ -34,11 +33,13 @@ struct slot {
     struct sender sender;
     int64_t heard_ns;
     int64_t created_ns;
+    bool claimed;
     bool idle; /* as main was told last */
 };
 
 struct input {
     struct source *source;
+    unsigned number; /* for main */
     struct source_status told;
     bool told_any;
     struct source_counters counted; /* as main was told last */
@@ -48,6 +49,7 @@ struct input {
 };
 
 struct source_thread {
+    bool used[SOURCE_THREAD_SOURCES_MAX]; /* [main] numbers */
     struct input inputs[SOURCE_THREAD_SOURCES_MAX];
     unsigned input_count;
     struct source_sink sink;
@@ -56,9 +58,10 @@ struct source_thread {
 
     /* [src] */
     struct slot slots[SOURCE_THREAD_FEEDS_MAX];
-    unsigned last_slot;
+    unsigned last_slot, stranger_count;
     unsigned slots_used; /* those behind have never been taken */
     bool full_told;
+    struct source_command *due; /* taken over, not done yet: the queue was full */
     bool sink_open, sink_bound, sink_closed_told;
     int sink_error;
     unsigned sink_source;
@@ -70,12 +73,8 @@ struct source_thread {
     bool running;
     _Atomic pid_t tid;
     _Atomic bool stop;
-    int wake_fd;  /* main -> src */
-    int event_fd; /* src -> main */
 
-    pthread_mutex_t lock;
-    struct source_event queue[QUEUE_MAX];
-    unsigned queue_first, queue_count;
+    struct source_queue queue;
 };
 
 static int64_t clock_ns(void)
@@ -85,82 +84,54 @@ static int64_t clock_ns(void)
     return t.tv_sec * SECOND_NS + t.tv_nsec;
 }
 
-static void signal_fd(int fd)
-{
-    uint64_t one = 1;
-    /* EAGAIN: the counter is at its end, so the reader has been told often enough. */
-    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
-        ;
-}
-
-static void drain_fd(int fd)
-{
-    uint64_t count;
-    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
-        ;
-}
-
-/* A later event of these kinds makes the earlier one that nobody has fetched worthless. */
-static bool replaces(const struct source_event *newer, const struct source_event *older)
-{
-    if (newer->type == SOURCE_EVENT_STATUS || newer->type == SOURCE_EVENT_COUNTERS)
-        return older->type == newer->type && older->source == newer->source;
-    if (newer->type == SOURCE_EVENT_FEED_IDLE || newer->type == SOURCE_EVENT_FEED_ACTIVE)
-        return older->feed == newer->feed &&
-               (older->type == SOURCE_EVENT_FEED_IDLE || older->type == SOURCE_EVENT_FEED_ACTIVE);
-    return false;
-}
-
 /* False where the queue is full: the caller keeps what it has and comes back. */
 static bool post(struct source_thread *t, const struct source_event *event)
 {
-    bool posted = true;
-    pthread_mutex_lock(&t->lock);
-    unsigned i = 0;
-    while (i < t->queue_count && !replaces(event, &t->queue[(t->queue_first + i) % QUEUE_MAX]))
-        i++;
-    if (i < QUEUE_MAX) {
-        t->queue[(t->queue_first + i) % QUEUE_MAX] = *event;
-        t->queue_count += i == t->queue_count;
-    } else {
-        posted = false;
-    }
-    pthread_mutex_unlock(&t->lock);
-    if (posted)
-        signal_fd(t->event_fd);
-    else
-        t->retry = true;
+    bool posted = source_queue_post(&t->queue, event);
+    t->retry = t->retry || !posted;
     return posted;
 }
 
-/* Only [src] adds to the queue, so room that is there stays there. */
 static bool has_room(struct source_thread *t)
 {
-    pthread_mutex_lock(&t->lock);
-    bool room = t->queue_count < QUEUE_MAX;
-    pthread_mutex_unlock(&t->lock);
-    return room;
+    return source_queue_has_room(&t->queue);
+}
+
+/* Shared memory is one guest, and somebody named its file. */
+static bool is_claimed(const struct input *input, const struct block *block)
+{
+    return block->sender.claimed || input->source->kind == SOURCE_SHM;
 }
 
 static struct slot *find_slot(struct source_thread *t, unsigned source, uint64_t sender)
 {
-    struct slot *free_slot = NULL;
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++) {
-        unsigned at = (t->last_slot + i) % SOURCE_THREAD_FEEDS_MAX;
+    struct slot *unused = NULL;
+    for (unsigned i = 0; i < t->slots_used; i++) {
+        unsigned at = (t->last_slot + i) % t->slots_used;
         struct slot *slot = &t->slots[at];
         if (slot->feed && slot->source == source && slot->sender.id == sender) {
             t->last_slot = at;
             return slot;
         }
-        if (!slot->feed && !free_slot)
-            free_slot = slot;
+        if (!slot->feed && !unused)
+            unused = slot;
     }
-    return free_slot;
+    if (!unused && t->slots_used < SOURCE_THREAD_FEEDS_MAX)
+        unused = &t->slots[t->slots_used];
+    return unused;
+}
+
+/* main owns the feed, and destroys it at the event that says this. */
+static void free_slot(struct source_thread *t, struct slot *slot)
+{
+    t->stranger_count -= !slot->claimed;
+    t->full_told = false;
+    *slot = (struct slot){0};
 }
 
 /* A feed for the block's sender and format. NULL: not now, the block is dropped. */
-static struct feed *new_feed(struct source_thread *t, struct slot *slot, unsigned source, const struct block *block,
-                             int64_t now_ns)
+static struct feed *new_feed(struct source_thread *t, struct slot *slot, const struct input *input,
+                             const struct block *block, int64_t now_ns)
 {
     struct feed *feed;
     if (slot->feed && now_ns - slot->created_ns < FORMAT_NS)
@@ -169,25 +140,31 @@ static struct feed *new_feed(struct source_thread *t, struct slot *slot, unsigne
         t->retry = true;
         return NULL;
     }
-    if (feed_create(&feed, &block->format, t->inputs[source].source->kind) < 0)
+    if (feed_create(&feed, &block->format, input->source->kind) < 0)
         return NULL;
     unsigned used = (unsigned)(slot - t->slots) + 1;
     t->slots_used = used > t->slots_used ? used : t->slots_used;
-    *slot = (struct slot){.feed = feed, .source = source, .sender = block->sender, .created_ns = now_ns};
+    bool claimed = is_claimed(input, block);
+    t->stranger_count += !claimed;
+    t->stranger_count -= slot->feed && !slot->claimed;
+    *slot = (struct slot){
+        .feed = feed, .source = input->number, .sender = block->sender, .claimed = claimed, .created_ns = now_ns};
     return feed;
 }
 
-static void write_feed(struct source_thread *t, unsigned source, const struct block *block, int64_t now_ns)
+static void write_feed(struct source_thread *t, const struct input *input, const struct block *block, int64_t now_ns)
 {
+    unsigned source = input->number;
     struct slot *slot = find_slot(t, source, block->sender.id);
-    if (!slot) {
+    bool full = t->stranger_count >= SOURCE_THREAD_STRANGERS_MAX;
+    if (!slot || (!slot->feed && full && !is_claimed(input, block))) {
         struct source_event event = {.type = SOURCE_EVENT_FULL, .source = source, .sender = block->sender};
         t->full_told = t->full_told || post(t, &event);
         return;
     }
 
     bool known = slot->feed && pcm_format_equal(feed_format(slot->feed), &block->format);
-    if (!known && !new_feed(t, slot, source, block, now_ns))
+    if (!known && !new_feed(t, slot, input, block, now_ns))
         return;
     slot->heard_ns = now_ns;
     feed_write(slot->feed, block, now_ns);
@@ -217,9 +194,9 @@ static void write_sink(struct source_thread *t, unsigned source, const struct bl
 }
 
 /* Returns the number of blocks. */
-static unsigned run_source(struct source_thread *t, unsigned number)
+static unsigned run_source(struct source_thread *t, const struct input *input)
 {
-    struct source *source = t->inputs[number].source;
+    struct source *source = input->source;
     for (unsigned blocks = 0; blocks < ROUND_MAX; blocks++) {
         struct block block;
         /* A sink may be slow: a word from main comes before the next block. */
@@ -227,9 +204,9 @@ static unsigned run_source(struct source_thread *t, unsigned number)
             source->ops->next(source, &block, clock_ns()) != 1)
             return blocks;
         if (t->has_sink)
-            write_sink(t, number, &block);
+            write_sink(t, input->number, &block);
         else
-            write_feed(t, number, &block, clock_ns());
+            write_feed(t, input, &block, clock_ns());
     }
     return ROUND_MAX;
 }
@@ -243,12 +220,13 @@ static bool same_status(const struct source_status *a, const struct source_statu
 static int64_t tell(struct source_thread *t, int64_t now_ns)
 {
     int64_t wake_ns = INT64_MAX;
-    t->retry = false;
+    t->retry = t->due != NULL;
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];
         if (input->told_any && same_status(&input->told, &input->source->status))
             continue;
-        struct source_event event = {.type = SOURCE_EVENT_STATUS, .source = i, .status = input->source->status};
+        struct source_event event = {
+            .type = SOURCE_EVENT_STATUS, .source = input->number, .status = input->source->status};
         if (post(t, &event)) {
             input->told = event.status;
             input->told_any = true;
@@ -272,14 +250,13 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
         if (!slot->idle && now_ns < idle_ns && idle_ns < wake_ns)
             wake_ns = idle_ns;
 
-        /* Shared memory is one guest, configured: it stays as long as the source does. */
-        if (!slot->idle || t->inputs[slot->source].source->kind == SOURCE_SHM)
+        /* What is configured stays as long as its source does. */
+        if (!slot->idle || slot->claimed)
             continue;
         int64_t gone_ns = slot->heard_ns + t->gone_ns;
         if (now_ns >= gone_ns && has_room(t)) {
             event.type = SOURCE_EVENT_FEED_GONE;
-            *slot = (struct slot){0};
-            t->full_told = false;
+            free_slot(t, slot);
             post(t, &event);
         } else if (gone_ns < wake_ns) {
             wake_ns = now_ns >= gone_ns ? now_ns + RETRY_NS : gone_ns;
@@ -304,7 +281,7 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
         if (same_trouble(counters, &input->counted))
             continue;
         int64_t due_ns = input->counted_ns + COUNT_NS;
-        struct source_event event = {.type = SOURCE_EVENT_COUNTERS, .source = i, .counters = *counters};
+        struct source_event event = {.type = SOURCE_EVENT_COUNTERS, .source = input->number, .counters = *counters};
         if (now_ns >= due_ns && post(t, &event)) {
             input->counted = *counters;
             input->counted_ns = now_ns;
@@ -319,7 +296,7 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
 static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
 {
     struct pollfd fds[2 * SOURCE_THREAD_SOURCES_MAX + 1] = {
-        {.fd = t->wake_fd, .events = POLLIN}
+        {.fd = t->queue.wake_fd, .events = POLLIN}
     };
     nfds_t count = t->input_count + 1;
     int64_t now_ns = clock_ns();
@@ -349,13 +326,98 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, b
         t->awake_since_ns = clock_ns();
     }
     if (ready > 0 && fds[0].revents)
-        drain_fd(t->wake_fd);
+        source_queue_drain(t->queue.wake_fd);
     count = t->input_count + 1;
     for (unsigned i = 0; i < t->input_count; i++) {
         readable[i] = ready > 0 && fds[i + 1].revents;
         if (t->inputs[i].source->watch_fd > 0)
             t->inputs[i].source->watch_ready = ready > 0 && fds[count++].revents;
     }
+}
+
+static struct input *find_input(struct source_thread *t, unsigned number)
+{
+    for (unsigned i = 0; i < t->input_count; i++) {
+        if (t->inputs[i].number == number)
+            return &t->inputs[i];
+    }
+    return NULL;
+}
+
+/* Lets go of one feed, or of all that the source has. False: main is slow, not all could be said. */
+static bool let_go(struct source_thread *t, const struct source_command *command)
+{
+    for (unsigned i = 0; i < t->slots_used; i++) {
+        struct slot *slot = &t->slots[i];
+        if (!slot->feed || slot->source != command->number ||
+            (command->type == COMMAND_FORGET && slot->sender.id != command->sender))
+            continue;
+        if (!has_room(t))
+            return false;
+        struct source_event event = {
+            .type = SOURCE_EVENT_FEED_GONE, .source = slot->source, .sender = slot->sender, .feed = slot->feed};
+        free_slot(t, slot);
+        post(t, &event);
+    }
+    return true;
+}
+
+static void set_senders(struct source_thread *t, const struct input *input, const struct source_senders *senders)
+{
+    if (input->source->ops->set_senders)
+        input->source->ops->set_senders(input->source, senders);
+    for (unsigned i = 0; i < t->slots_used; i++) {
+        struct slot *slot = &t->slots[i];
+        if (!slot->feed || slot->source != input->number || input->source->kind == SOURCE_SHM)
+            continue;
+        bool claimed = false;
+        for (unsigned k = 0; k < senders->count; k++)
+            claimed = claimed || senders->from[k] == slot->sender.id;
+        t->stranger_count += slot->claimed;
+        t->stranger_count -= claimed;
+        slot->claimed = claimed;
+    }
+}
+
+/* False: not now. */
+static bool run_command(struct source_thread *t, const struct source_command *command)
+{
+    struct input *input = find_input(t, command->number);
+    switch (command->type) {
+    case COMMAND_ADD:
+        t->inputs[t->input_count++] = (struct input){.source = command->source, .number = command->number};
+        return true;
+    case COMMAND_SENDERS:
+        set_senders(t, input, &command->senders);
+        return true;
+    case COMMAND_FORGET:
+        return let_go(t, command);
+    case COMMAND_REMOVE:
+        break;
+    }
+    if (!let_go(t, command) || !has_room(t))
+        return false;
+    struct source_event event = {.type = SOURCE_EVENT_REMOVED, .source = command->number, .removed = input->source};
+    /* Its numbers may mean another source by the time main is told of a sink that was bound to it. */
+    *input = t->inputs[--t->input_count];
+    return post(t, &event);
+}
+
+/* What main said since. False: the inputs are not where they were. */
+static bool run_commands(struct source_thread *t)
+{
+    struct source_command **end = &t->due;
+    while (*end)
+        end = &(*end)->next;
+    *end = source_queue_take(&t->queue);
+
+    bool moved = t->due != NULL;
+    while (t->due && run_command(t, t->due)) {
+        struct source_command *done = t->due;
+        t->due = done->next;
+        free(done);
+    }
+    return !moved;
 }
 
 static void *source_thread_main(void *arg)
@@ -366,14 +428,16 @@ static void *source_thread_main(void *arg)
     prctl(PR_SET_NAME, "earshot-src");
     prctl(PR_SET_TIMERSLACK, 1ul);
     atomic_store(&t->tid, gettid());
-    signal_fd(t->event_fd);
+    source_queue_wake_main(&t->queue);
     t->awake_since_ns = clock_ns();
 
     while (!atomic_load_explicit(&t->stop, memory_order_acquire)) {
         bool more = false;
+        if (!run_commands(t))
+            memset(readable, 0, sizeof(readable));
         for (unsigned i = 0; i < t->input_count; i++) {
             struct input *input = &t->inputs[i];
-            unsigned blocks = run_source(t, i);
+            unsigned blocks = run_source(t, input);
             more = more || blocks == ROUND_MAX;
             /* A flood of garbage, or an fd in error, must not keep a processor busy. */
             input->fruitless = readable[i] && !blocks ? input->fruitless + 1 : 0;
@@ -390,44 +454,55 @@ static void *source_thread_main(void *arg)
 
 int source_thread_create(struct source_thread **thread, const struct source_thread_params *params)
 {
-    int r = -ENOMEM;
     struct source_thread *t = calloc(1, sizeof(*t));
     if (!t)
-        return r;
+        return -ENOMEM;
     t->gone_ns = params->gone_ns ? params->gone_ns : GONE_NS;
     if (params->sink) {
         t->sink = *params->sink;
         t->has_sink = t->sink_open = true;
     }
-    t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (t->wake_fd < 0 || t->event_fd < 0) {
-        r = -errno;
-        goto fail;
+    int r = source_queue_init(&t->queue);
+    if (r < 0) {
+        free(t);
+        return r;
     }
-    r = -pthread_mutex_init(&t->lock, NULL);
-    if (r < 0)
-        goto fail;
     *thread = t;
     return 0;
-
-fail:
-    if (t->wake_fd >= 0)
-        close(t->wake_fd);
-    if (t->event_fd >= 0)
-        close(t->event_fd);
-    free(t);
-    return r;
 }
 
 int source_thread_add(struct source_thread *thread, struct source *source)
 {
-    if (thread->running || thread->input_count == SOURCE_THREAD_SOURCES_MAX) {
+    unsigned number = 0;
+    while (number < SOURCE_THREAD_SOURCES_MAX && thread->used[number])
+        number++;
+    int r = number == SOURCE_THREAD_SOURCES_MAX ? -ENOSPC : 0;
+    if (r == 0)
+        r = source_queue_say(&thread->queue,
+                             &(struct source_command){.type = COMMAND_ADD, .source = source, .number = number});
+    if (r < 0) {
         source->ops->close(source);
-        return -ENOSPC;
+        return r;
     }
-    thread->inputs[thread->input_count].source = source;
-    return (int)thread->input_count++;
+    thread->used[number] = true;
+    return (int)number;
+}
+
+int source_thread_remove(struct source_thread *thread, unsigned source)
+{
+    return source_queue_say(&thread->queue, &(struct source_command){.type = COMMAND_REMOVE, .number = source});
+}
+
+int source_thread_forget(struct source_thread *thread, unsigned source, uint64_t sender)
+{
+    return source_queue_say(&thread->queue,
+                            &(struct source_command){.type = COMMAND_FORGET, .number = source, .sender = sender});
+}
+
+int source_thread_set_senders(struct source_thread *thread, unsigned source, const struct source_senders *senders)
+{
+    return source_queue_say(&thread->queue,
+                            &(struct source_command){.type = COMMAND_SENDERS, .number = source, .senders = *senders});
 }
 
 int source_thread_start(struct source_thread *thread)
@@ -444,21 +519,17 @@ pid_t source_thread_tid(const struct source_thread *thread)
 
 int source_thread_fd(const struct source_thread *thread)
 {
-    return thread->event_fd;
+    return thread->queue.event_fd;
 }
 
 int source_thread_next_event(struct source_thread *thread, struct source_event *event)
 {
-    /* Before the look: what is posted after it makes the fd readable again. */
-    drain_fd(thread->event_fd);
-    pthread_mutex_lock(&thread->lock);
-    int found = thread->queue_count > 0;
-    if (found) {
-        *event = thread->queue[thread->queue_first];
-        thread->queue_first = (thread->queue_first + 1) % QUEUE_MAX;
-        thread->queue_count--;
+    bool found = source_queue_next(&thread->queue, event);
+    if (found && event->type == SOURCE_EVENT_REMOVED) {
+        event->removed->ops->close(event->removed);
+        event->removed = NULL;
+        thread->used[event->source] = false;
     }
-    pthread_mutex_unlock(&thread->lock);
     return found;
 }
 
@@ -467,7 +538,7 @@ void source_thread_stop(struct source_thread *thread)
     if (!thread->running)
         return;
     atomic_store_explicit(&thread->stop, true, memory_order_release);
-    signal_fd(thread->wake_fd);
+    source_queue_wake(&thread->queue);
     pthread_join(thread->thread, NULL);
     thread->running = false;
 }
@@ -483,8 +554,7 @@ void source_thread_destroy(struct source_thread *thread)
     }
     for (unsigned i = 0; i < thread->input_count; i++)
         thread->inputs[i].source->ops->close(thread->inputs[i].source);
-    pthread_mutex_destroy(&thread->lock);
-    close(thread->wake_fd);
-    close(thread->event_fd);
+    source_commands_free(thread->due);
+    source_queue_free(&thread->queue);
     free(thread);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The thread that runs sources. It sorts their blocks by sender into feeds and tells main, through a bounded queue
- * and an eventfd, what changed. What cannot be posted because main is slow is posted later, in its latest state:
- * nothing is lost that somebody owns.
+ * The thread that runs sources, which come and go while it runs. It sorts their blocks by sender into feeds and tells
+ * main, through a bounded queue and an eventfd, what changed. What cannot be posted because main is slow is posted
+ * later, in its latest state: nothing is lost that somebody owns.
  */
 #ifndef EARSHOT_SOURCE_THREAD_H
 #define EARSHOT_SOURCE_THREAD_H
@@ -14,8 +14,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SOURCE_THREAD_SOURCES_MAX 16
-#define SOURCE_THREAD_FEEDS_MAX   64
+#define SOURCE_THREAD_SOURCES_MAX   64
+#define SOURCE_THREAD_STRANGERS_MAX 64 /* senders that nobody claimed */
+#define SOURCE_THREAD_FEEDS_MAX     (128 + SOURCE_THREAD_STRANGERS_MAX)
 
 enum source_event_type {
     SOURCE_EVENT_STATUS,      /* `status` of `source` changed; comes once at the start for every source */
@@ -23,8 +24,9 @@ enum source_event_type {
                                let go of */
     SOURCE_EVENT_FEED_IDLE,   /* nothing arrived until feed_idle_at_ns() */
     SOURCE_EVENT_FEED_ACTIVE, /* it goes on */
-    SOURCE_EVENT_FEED_GONE,   /* silent for gone_ns: [src] has let go of `feed` */
-    SOURCE_EVENT_FULL,        /* a sender is ignored: there are SOURCE_THREAD_FEEDS_MAX already. Once. */
+    SOURCE_EVENT_FEED_GONE,   /* a stranger silent for gone_ns, or what main wanted: [src] has let go of `feed` */
+    SOURCE_EVENT_FULL,        /* a stranger is ignored: there are SOURCE_THREAD_STRANGERS_MAX already. Once. */
+    SOURCE_EVENT_REMOVED,     /* the source is closed, its feeds are all gone; its number may come again */
     SOURCE_EVENT_COUNTERS,    /* `counters` say what main has to speak about; at most once a second for a source */
     SOURCE_EVENT_SINK_CLOSED, /* the sink returned `error`; no block follows */
 };
@@ -38,6 +40,7 @@ struct source_event {
     int64_t chunk_ns; /* what the guest delivers at once */
     struct source_status status;
     struct source_counters counters;
+    struct source *removed; /* source_thread's own */
 };
 
 /* Gets the blocks of one sender, the first that is heard, instead of feeds. [src] 0, or -errno to get no more. */
@@ -56,8 +59,17 @@ struct source_thread;
 /* [main] -ENOMEM, -errno of eventfd. */
 int source_thread_create(struct source_thread **thread, const struct source_thread_params *params);
 
-/* [main] Before start. Takes ownership, also where it fails (-ENOSPC). Returns the source's number. */
+/* [main] Takes ownership, also where it fails (-ENOSPC, -ENOMEM). Returns the source's number. */
 int source_thread_add(struct source_thread *thread, struct source *source);
+
+/* [main] Once each; until SOURCE_EVENT_REMOVED there may be more events of it. -ENOMEM. */
+int source_thread_remove(struct source_thread *thread, unsigned source);
+
+/* [main] Lets go of a sender's feed, if there is one: SOURCE_EVENT_FEED_GONE. Heard again, it is a new one. -ENOMEM. */
+int source_thread_forget(struct source_thread *thread, unsigned source, uint64_t sender);
+
+/* [main] From now on the source takes only these. -ENOMEM. */
+int source_thread_set_senders(struct source_thread *thread, unsigned source, const struct source_senders *senders);
 
 /* [main] -errno of pthread_create. */
 int source_thread_start(struct source_thread *thread);

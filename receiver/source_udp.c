@@ -23,7 +23,8 @@
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
 
-#define SENDERS       64
+#define STRANGERS     64 /* that are told apart at a time */
+#define SENDERS       (STRANGERS + SOURCE_SENDERS_MAX)
 #define BATCH         32
 #define PACKET_BYTES  65536 /* no datagram is larger */
 #define EMPTY_BATCHES 8     /* of packets that mean nothing, before others get their turn */
@@ -74,8 +75,7 @@ struct source_udp {
     struct links *links;
     int64_t links_ns; /* when to look at them next, their fd unwatched until then; INT64_MAX: when they say so */
     char *interface;
-    uint32_t *from;
-    unsigned from_count;
+    struct source_senders wanted;
     int64_t refresh_ns;
     int64_t drained_ns; /* the socket was empty then */
     int64_t offset_ns;  /* CLOCK_MONOTONIC minus CLOCK_REALTIME, at offset_at_ns; 0: not known yet */
@@ -249,22 +249,48 @@ static void read_control(struct source_udp *s, struct msghdr *message, bool stea
     }
 }
 
-/* The sender's entry; a new one takes the place of the one not heard for longest. */
+static bool is_claimed(const struct source_udp *s, uint64_t id)
+{
+    for (unsigned i = 0; i < s->wanted.count; i++)
+        if (s->wanted.from[i] == id)
+            return true;
+    return false;
+}
+
+/* The sender's entry. A new one takes the place of the stranger not heard for
+ * longest, where there is no room or there are too many: never that of one that somebody claimed. */
 static struct udp_sender *find_sender(struct source_udp *s, struct in_addr address, int64_t now_ns)
 {
-    struct udp_sender *oldest = &s->senders[0];
+    struct udp_sender *unused = NULL, *oldest = NULL;
+    unsigned strangers = 0;
     for (unsigned i = 0; i < SENDERS; i++) {
         struct udp_sender *sender = &s->senders[i];
         if (sender->used && sender->name.id == address.s_addr)
             return sender;
-        if (oldest->used && (!sender->used || sender->heard_ns < oldest->heard_ns))
-            oldest = sender;
+        if (!sender->used) {
+            unused = sender;
+        } else if (!sender->name.claimed) {
+            strangers++;
+            oldest = !oldest || sender->heard_ns < oldest->heard_ns ? sender : oldest;
+        }
     }
-    uint8_t *held = oldest->held;
-    *oldest = (struct udp_sender){.used = true, .held = held, .heard_ns = now_ns, .port_changed_ns = now_ns};
-    oldest->name.id = address.s_addr;
-    inet_ntop(AF_INET, &address, oldest->name.label, sizeof oldest->name.label);
-    return oldest;
+    bool claimed = is_claimed(s, address.s_addr);
+    /* There are as many entries as there can be strangers and claims, so one of the two is there. */
+    struct udp_sender *sender = unused && (claimed || strangers < STRANGERS) ? unused : oldest;
+    uint8_t *held = sender->held;
+    *sender = (struct udp_sender){.used = true, .held = held, .heard_ns = now_ns, .port_changed_ns = now_ns};
+    sender->name.id = address.s_addr;
+    sender->name.claimed = claimed;
+    inet_ntop(AF_INET, &address, sender->name.label, sizeof sender->name.label);
+    return sender;
+}
+
+static void source_udp_set_senders(struct source *source, const struct source_senders *senders)
+{
+    struct source_udp *s = (struct source_udp *)source;
+    s->wanted = *senders;
+    for (unsigned i = 0; i < SENDERS; i++)
+        s->senders[i].name.claimed = s->senders[i].used && is_claimed(s, s->senders[i].name.id);
 }
 
 /* Makes a block of whole frames; before `data` there is room for FRAME_BYTES. */
@@ -346,10 +372,7 @@ static void change_port(struct udp_sender *sender, uint16_t port, int64_t arriva
 static void take_packet(struct source_udp *s, struct batch *batch, const struct sockaddr_in *from, uint8_t *packet,
                         size_t size, int64_t arrival_ns, int64_t window_ns)
 {
-    bool wanted = s->from_count == 0;
-    for (unsigned i = 0; i < s->from_count && !wanted; i++)
-        wanted = s->from[i] == from->sin_addr.s_addr;
-    if (!wanted) {
+    if (!s->wanted.others && !is_claimed(s, from->sin_addr.s_addr)) {
         s->base.counters.ignored++;
         s->base.counters.ignored_from = from->sin_addr.s_addr;
         return;
@@ -533,7 +556,6 @@ static void source_udp_close(struct source *source)
         free(s->batches[i].held);
     }
     free(s->held);
-    free(s->from);
     free(s->interface);
     free(s);
 }
@@ -541,6 +563,7 @@ static void source_udp_close(struct source *source)
 static const struct source_ops source_udp_ops = {
     .next = source_udp_next,
     .close = source_udp_close,
+    .set_senders = source_udp_set_senders,
 };
 
 int source_udp_open(struct source **source, const struct source_udp_params *params)
@@ -577,13 +600,9 @@ int source_udp_open(struct source **source, const struct source_udp_params *para
         s->socket.interface = s->interface;
         complete = complete && s->interface;
     }
-    if (params->from && params->from_count > 0) {
-        s->from = calloc(params->from_count, sizeof *s->from);
-        complete = complete && s->from;
-        if (s->from)
-            memcpy(s->from, params->from, params->from_count * sizeof *s->from);
-        s->from_count = params->from_count;
-    }
+    s->wanted.others = params->from_count == 0;
+    for (; s->wanted.count < params->from_count && s->wanted.count < SOURCE_SENDERS_MAX; s->wanted.count++)
+        s->wanted.from[s->wanted.count] = params->from[s->wanted.count];
     if (!complete) {
         source_udp_close(&s->base);
         return -ENOMEM;

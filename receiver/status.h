@@ -16,7 +16,7 @@
 #define STATUS_PATH        "/org/earshot"
 #define STATUS_INTERFACE   "org.earshot.Receiver1"
 
-#define STATUS_STREAMS_MAX 96
+#define STATUS_STREAMS_MAX 320 /* every sender there can be, and every configuration that waits for one */
 
 struct json_object;
 

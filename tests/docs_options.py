@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The man page against --help: docs_options.py PROGRAM MAN.scd
+"""The man pages against --help: docs_options.py PROGRAM MAN.scd CONF.scd EXAMPLE.conf
 
 Every option that a command's --help lists is explained in the man page in the same words ("-p, --port N"), and the
-man page explains none that --help does not list.
+man page explains none that --help does not list. Every key of configuration files, as the program itself names them, is in
+their man page and in the example, and no other.
 """
+import os
 import re
 import subprocess
 import sys
+import tempfile
 
 # The man page's section for each command. What OPTIONS explains need not be explained again elsewhere.
 SECTIONS = {"run": "OPTIONS", "status": "STATUS", "doctor": "DOCTOR", "demo": "DEMO", "guest": "GUEST"}
@@ -39,8 +42,44 @@ def man_options(path):
     return sections
 
 
+def config_keys(program):
+    """What the program answers to a key that it does not know: key -> its value as --help has it."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "x.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("? = 1\n")
+        result = subprocess.run([program, "--config", path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=20)
+    answer = re.search(r"unknown key \?: it may be ([a-z, -]+)", result.stderr)
+    if not answer or result.returncode != 2:
+        sys.exit(f"earshot --config with an unknown key: {result.returncode} {result.stderr}")
+    values = dict(re.findall(r"--([a-z-]+)(?: (\S+))?$", "\n".join(help_options(program, "run")), re.MULTILINE))
+    return {key: values[key] or "yes|no" for key in answer[1].split(", ")}
+
+
+def documented_keys(path):
+    """Lines like `*port* = _N_`."""
+    with open(path, encoding="utf-8") as file:
+        return dict(re.findall(r"^\*([a-z-]+)\* = _(\S+)_$", file.read(), re.MULTILINE))
+
+
+def example_keys(path):
+    with open(path, encoding="utf-8") as file:
+        return set(re.findall(r"^#([a-z-]+) = .", file.read(), re.MULTILINE))
+
+
+def check_keys(program, man, example):
+    keys, explained, shown = config_keys(program), documented_keys(man), example_keys(example)
+    faults = [f"{os.path.basename(man)} wants: *{key}* = _{value}_" for key, value in keys.items()
+              if explained.get(key) != value]
+    faults += [f"{os.path.basename(man)} explains {key}, which is no key" for key in sorted(set(explained) - set(keys))]
+    faults += [f"{os.path.basename(example)} wants: #{key} = ..." for key in sorted(set(keys) - shown)]
+    faults += [f"{os.path.basename(example)} shows {key}, which is no key" for key in sorted(shown - set(keys))]
+    return faults
+
+
 def main():
-    program, man = sys.argv[1:]
+    program, man, conf, example = sys.argv[1:]
     sections = man_options(man)
     faults = []
     for command, title in SECTIONS.items():
@@ -53,6 +92,7 @@ def main():
     faults += [f"the man page explains '{o}' in a section that is no command's: {title}"
                for title, options in sections.items() if title not in SECTIONS.values()
                for o in sorted(options)]
+    faults += check_keys(program, conf, example)
     print("\n".join(faults) or f"{sum(map(len, sections.values()))} options agree")
     return bool(faults)
 

@@ -161,4 +161,5 @@ def test():
     harness.check(not bench.missed, f"{len(bench.missed)} of the figures were missed")
 
 
-harness.main(test, attempts=1)
+if __name__ == "__main__":
+    harness.main(test, attempts=1)

@@ -99,6 +99,25 @@ static int shm_seed(const char *dir, unsigned i)
     return store(&seed, dir, "shm", i);
 }
 
+static int config_seeds(const char *dir)
+{
+    static const char *const files[] = {
+        "# a guest\n\nshm = /dev/shm/scream-ivshmem\nlatency = 20\nmax-latency = 100\nquality = best\nname = Desk\n",
+        "port = 4011\ngroup = 239.1.2.3\ninterface = virbr0\nfrom = 10.0.0.1,10.0.0.2\nfrom = 10.0.0.3\n",
+        "unicast = yes\nbackend = null\ntarget = period=128,ppm=50\nno-connect = on\nserver = x\nsink = y",
+        "; remark\r\n\tlatency: auto ; remark\r\npcap = no\r\nconnect = no\r\n",
+        "[section]\nport = 1\n",
+        "unknown = 1\n",
+    };
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct seed seed = {.size = 0};
+        add(&seed, files[i], strlen(files[i]));
+        if (store(&seed, dir, "config", i) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -108,5 +127,9 @@ int main(int argc, char **argv)
             perror(argv[1]);
             return 1;
         }
+    if (config_seeds(argv[1]) < 0) {
+        perror(argv[1]);
+        return 1;
+    }
     return 0;
 }

@@ -68,7 +68,7 @@ def build_dir():
 
 def built(name):
     """A program of this build."""
-    where = {"earshot": "", "earshot-reference": "tests/bench"}.get(name, "tests/integration")
+    where = {"earshot": "", "earshot-reference": "tests/bench", "earshot-resampler-cost": "tests/bench"}.get(name, "tests/integration")
     path = os.path.abspath(os.path.join(build_dir(), where, name))
     if not os.access(path, os.X_OK):
         raise Skip(f"{path} is not built")
@@ -294,6 +294,16 @@ class Session:
 
     def ring(self, name="ring"):
         return os.path.join(self.shm_directory, name)
+
+    def config(self, name, **keys):
+        """A configuration file; max_latency=30 for `max-latency = 30`. Without keys: none of that name any more."""
+        path = os.path.join(self.env["HOME"], ".config/earshot", f"{name}.conf")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not keys:
+            os.unlink(path)
+            return
+        with open(path, "w") as file:
+            file.writelines(f"{key.rstrip('_').replace('_', '-')} = {value}\n" for key, value in keys.items())
 
     def earshot(self, *args, name="earshot"):
         return self.spawn(name, [built("earshot"), *map(str, args)])

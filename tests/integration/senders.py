@@ -3,6 +3,7 @@
 
 import array
 import math
+import os
 import random
 import socket
 import struct
@@ -61,6 +62,39 @@ class ToneSender(Sender):
         at = self.frame % self.period * 4
         self.frame += PACKET_FRAMES
         self.socket.send(HEADER + self.samples[at:at + PACKET_FRAMES * 4])
+
+
+class Crowd(Sender):
+    """As many guests as there are addresses, who all send at the same moment: the worst that a socket can get."""
+
+    def __init__(self, addresses, port):
+        super().__init__(addresses[0], port, PACKET_FRAMES / RATE)
+        self.sockets = [self.socket]
+        for address in addresses[1:]:
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.bind((address, 0))
+            one.connect(("127.0.0.1", port))
+            self.sockets.append(one)
+        self.packet = HEADER + bytes(PACKET_FRAMES * 4)
+
+    def run(self):
+        try:  # a machine with much else to do would make it a smaller crowd
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(1))
+        except PermissionError:
+            pass
+        super().run()
+
+    def send_next(self):
+        for one in self.sockets:
+            try:
+                one.send(self.packet)
+            except ConnectionRefusedError:
+                pass
+
+    def stop(self):
+        super().stop()
+        for one in self.sockets:
+            one.close()
 
 
 class GarbageSender(Sender):

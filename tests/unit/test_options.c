@@ -174,7 +174,10 @@ static void test_bad_values(void **state)
         {"earshot --connect x", "no JACK"},
         {"earshot -o jack", "not in this build"},
 #endif
-        {"earshot --config x",                "no configuration files" },
+        {"earshot --config=",                 "--config"               },
+        {"earshot --config x -t 30",          "only -v goes with it"   },
+        {"earshot -u --config x",             "only -v goes with it"   },
+        {"scream --config x",                 "only -v goes with it"   },
         {"earshot nonsense",                  "nonsense"               },
         {"earshot demo -m x",                 "-m"                     },
         {"earshot demo --seconds 0",          "1 to 3600"              },
@@ -188,6 +191,45 @@ static void test_bad_values(void **state)
         if (p.result != -EINVAL || !strstr(p.error, bad[i].says) || strchr(p.error, '\n'))
             fail_msg("%s: %d \"%s\", wanted \"%s\"", bad[i].line, p.result, p.error, bad[i].says);
     }
+}
+
+/* What decides whether configuration files are read. */
+static void test_playback(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        bool playback;
+    } lines[] = {
+        {"earshot",                    false},
+        {"earshot run -v",             false},
+        {"earshot --config a",         false},
+        {"earshot -v --config a --",   false},
+        {"earshot -p 4010",            true }, /* also what holds anyway */
+        {"earshot -vt auto",           true },
+        {"earshot run --latency 30",   true },
+        {"earshot --lat=30",           true },
+        {"earshot -o null",            true },
+        {"earshot -c",                 true },
+        {"earshot --name x",           true },
+        {"earshot --from 10.0.0.1 -v", true },
+        {"scream",                     true },
+        {"scream -v",                  true },
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+        struct parsed p;
+        parse(&p, lines[i].line);
+        if (p.result != 0 || p.options.playback != lines[i].playback)
+            fail_msg("%s: %d \"%s\", playback %d", lines[i].line, p.result, p.error, p.options.playback);
+    }
+    struct parsed p;
+    parse(&p, "earshot --config a -v --config b");
+    assert_int_equal(p.options.config_count, 2);
+    assert_string_equal(p.options.configs[0], "a");
+    assert_string_equal(p.options.configs[1], "b");
+    parse(&p, "earshot --from 10.0.0.1,10.0.0.2 --from 10.0.0.3");
+    assert_int_equal(p.options.from_count, 3);
+    assert_int_equal(p.options.from[2], inet_addr("10.0.0.3"));
 }
 
 static void test_commands(void **state)
@@ -254,10 +296,10 @@ static void test_help_lists_its_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_good_lines),
-        cmocka_unit_test(test_last_source_wins),   cmocka_unit_test(test_latency),
-        cmocka_unit_test(test_bad_values),         cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_help_lists_its_own),
+        cmocka_unit_test(test_defaults),         cmocka_unit_test(test_good_lines),
+        cmocka_unit_test(test_last_source_wins), cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_bad_values),       cmocka_unit_test(test_playback),
+        cmocka_unit_test(test_commands),         cmocka_unit_test(test_help_lists_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

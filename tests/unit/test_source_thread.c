@@ -24,6 +24,7 @@
 
 #define SCRIPT_MAX 512
 #define WAIT_MS    20000
+#define CLAIMED    9000 /* senders from here on */
 
 static const struct pcm_format cd = {.rate = 44100, .bits = 16, .channels = 2, .mask = 3};
 static const struct pcm_format dvd = {.rate = 48000, .bits = 16, .channels = 2, .mask = 3};
@@ -38,9 +39,10 @@ struct script {
     struct step steps[SCRIPT_MAX];
     unsigned first, count;
     bool change_status;
-    uint64_t lost;    /* what the source counts */
-    unsigned watched; /* times that next() was told of watch_fd */
-    int watch_fd;     /* 0: none */
+    uint64_t lost;                 /* what the source counts */
+    unsigned watched;              /* times that next() was told of watch_fd */
+    int watch_fd;                  /* 0: none */
+    struct source_senders senders; /* as told last */
     atomic_int closed;
 };
 
@@ -75,12 +77,14 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
     source->watch_ready = false;
     if (script->first < script->count) {
         const struct step *step = &script->steps[script->first++];
-        *block = (struct block){.sender = {.id = step->sender},
-                                .format = step->format,
-                                .data = silence,
-                                .frames = 480,
-                                .chunk_frames = 480,
-                                .arrival_ns = now_ns};
+        *block = (struct block){
+            .sender = {.id = step->sender, .claimed = step->sender >= CLAIMED},
+            .format = step->format,
+            .data = silence,
+            .frames = 480,
+            .chunk_frames = 480,
+            .arrival_ns = now_ns
+        };
         snprintf(block->sender.label, sizeof(block->sender.label), "sender %u", (unsigned)step->sender);
         r = 1;
     } else if (read(source->fd, &count, sizeof(count)) < 0) {
@@ -98,7 +102,15 @@ static void fake_close(struct source *source)
     atomic_fetch_add(&script->closed, 1);
 }
 
-static const struct source_ops fake_ops = {.next = fake_next, .close = fake_close};
+static void fake_set_senders(struct source *source, const struct source_senders *senders)
+{
+    struct script *script = ((struct fake *)source)->script;
+    pthread_mutex_lock(&script->lock);
+    script->senders = *senders;
+    pthread_mutex_unlock(&script->lock);
+}
+
+static const struct source_ops fake_ops = {.next = fake_next, .close = fake_close, .set_senders = fake_set_senders};
 
 static struct source *fake_open(struct script *script, enum source_kind kind)
 {
@@ -328,21 +340,130 @@ static void test_full(void **state)
 {
     (void)state;
     struct fixture f;
-    struct feed *feeds[SOURCE_THREAD_FEEDS_MAX];
+    struct feed *feeds[SOURCE_THREAD_STRANGERS_MAX + 1];
     set_up(&f, SOURCE_UDP, &(struct source_thread_params){0});
     expect(&f, SOURCE_EVENT_STATUS, 0);
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX + 3; i++)
+    for (unsigned i = 0; i < SOURCE_THREAD_STRANGERS_MAX + 3; i++)
         send(&f, 1000 + i, &dvd);
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++)
+    for (unsigned i = 0; i < SOURCE_THREAD_STRANGERS_MAX; i++)
         feeds[i] = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES).feed;
     struct source_event full = expect(&f, SOURCE_EVENT_FULL, SKIP_PAUSES);
-    assert_int_equal(full.sender.id, 1000 + SOURCE_THREAD_FEEDS_MAX);
+    assert_int_equal(full.sender.id, 1000 + SOURCE_THREAD_STRANGERS_MAX);
+
+    /* There is always room for one that somebody wants, but no more for strangers than before. */
+    send(&f, CLAIMED, &dvd);
+    send(&f, 2000, &dvd);
+    struct source_event wanted = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES);
+    assert_int_equal(wanted.sender.id, CLAIMED);
+    feeds[SOURCE_THREAD_STRANGERS_MAX] = wanted.feed;
+    wait_taken(&f);
     source_thread_stop(f.thread);
     struct source_event event;
     while (source_thread_next_event(f.thread, &event))
         assert_true(SKIP_PAUSES & 1u << event.type);
-    for (unsigned i = 0; i < SOURCE_THREAD_FEEDS_MAX; i++)
+    for (unsigned i = 0; i <= SOURCE_THREAD_STRANGERS_MAX; i++)
         feed_destroy(feeds[i]);
+    tear_down(&f);
+}
+
+static void test_claimed_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct source_event event;
+    set_up(&f, SOURCE_UDP, &(struct source_thread_params){.gone_ns = 1});
+    expect(&f, SOURCE_EVENT_STATUS, 0);
+    send(&f, CLAIMED, &dvd);
+    struct feed *feed = expect(&f, SOURCE_EVENT_FEED_NEW, 0).feed;
+    expect(&f, SOURCE_EVENT_FEED_IDLE, 0);
+    poke(&f);
+    assert_false(next_event(&f, &event, 50));
+
+    /* Nobody's any more. */
+    assert_int_equal(source_thread_set_senders(f.thread, 0, &(struct source_senders){.others = true}), 0);
+    event = expect(&f, SOURCE_EVENT_FEED_GONE, 0);
+    assert_ptr_equal(event.feed, feed);
+    feed_destroy(feed);
+
+    /* And the other way round: one that was a stranger when it was first heard. */
+    send(&f, 7, &dvd);
+    feed = expect(&f, SOURCE_EVENT_FEED_NEW, 0).feed;
+    struct source_senders senders = {.from = {7}, .count = 1, .others = true};
+    assert_int_equal(source_thread_set_senders(f.thread, 0, &senders), 0);
+    expect(&f, SOURCE_EVENT_FEED_IDLE, 0);
+    assert_false(next_event(&f, &event, 50));
+    source_thread_stop(f.thread);
+    assert_int_equal(f.script.senders.from[0], 7);
+    feed_destroy(feed);
+    tear_down(&f);
+}
+
+static void test_forget(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, SOURCE_UDP, &(struct source_thread_params){0});
+    expect(&f, SOURCE_EVENT_STATUS, 0);
+    send(&f, 1, &dvd);
+    send(&f, 2, &dvd);
+    struct feed *one = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES).feed;
+    struct feed *two = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES).feed;
+
+    assert_int_equal(source_thread_forget(f.thread, 0, 3), 0); /* never heard of: nothing */
+    assert_int_equal(source_thread_forget(f.thread, 0, 1), 0);
+    struct source_event gone = expect(&f, SOURCE_EVENT_FEED_GONE, SKIP_PAUSES);
+    assert_ptr_equal(gone.feed, one);
+    feed_destroy(one);
+    send(&f, 2, &dvd);
+    send(&f, 1, &dvd);
+    struct source_event again = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES);
+    assert_int_equal(again.sender.id, 1);
+    source_thread_stop(f.thread);
+    assert_int_equal(frame_ring_written(feed_ring(two)), 960);
+    feed_destroy(again.feed);
+    feed_destroy(two);
+    tear_down(&f);
+}
+
+/* A source comes and goes, and another does not notice. */
+static void test_come_and_go(void **state)
+{
+    (void)state;
+    struct fixture f, other = {.script.first = 0};
+    set_up(&f, SOURCE_SHM, &(struct source_thread_params){0});
+    expect(&f, SOURCE_EVENT_STATUS, 0);
+    send(&f, 0, &dvd);
+    struct feed *stays = expect(&f, SOURCE_EVENT_FEED_NEW, 0).feed;
+
+    assert_int_equal(pthread_mutex_init(&other.script.lock, NULL), 0);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        struct source *source = fake_open(&other.script, SOURCE_UDP);
+        other.poke_fd = dup(source->fd);
+        assert_int_equal(source_thread_add(f.thread, source), 1);
+        assert_int_equal(expect(&f, SOURCE_EVENT_STATUS, SKIP_PAUSES).source, 1);
+        send(&other, 4, &cd);
+        send(&other, 5, &cd);
+        struct feed *four = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES).feed;
+        struct feed *five = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES).feed;
+        send(&f, 0, &dvd);
+
+        assert_int_equal(source_thread_remove(f.thread, 1), 0);
+        for (unsigned i = 0; i < 2; i++) {
+            struct source_event gone = expect(&f, SOURCE_EVENT_FEED_GONE, SKIP_PAUSES);
+            assert_int_equal(gone.source, 1);
+            assert_true(gone.feed == four || gone.feed == five);
+            feed_destroy(gone.feed);
+        }
+        assert_int_equal(atomic_load(&other.script.closed), (int)turn - 1);
+        assert_int_equal(expect(&f, SOURCE_EVENT_REMOVED, SKIP_PAUSES).source, 1);
+        assert_int_equal(atomic_load(&other.script.closed), (int)turn);
+        close(other.poke_fd);
+    }
+    wait_taken(&f);
+    source_thread_stop(f.thread);
+    assert_int_equal(frame_ring_written(feed_ring(stays)), 4 * 480);
+    feed_destroy(stays);
+    pthread_mutex_destroy(&other.script.lock);
     tear_down(&f);
 }
 
@@ -370,7 +491,7 @@ static void test_nobody_listens(void **state)
         if (event.type == SOURCE_EVENT_FEED_NEW)
             feeds[count++] = event.feed;
     }
-    assert_true(count >= SOURCE_THREAD_FEEDS_MAX);
+    assert_true(count >= SOURCE_THREAD_STRANGERS_MAX);
     for (unsigned i = 0; i < count; i++)
         feed_destroy(feeds[i]);
     tear_down(&f);
@@ -494,6 +615,8 @@ int main(void)
         cmocka_unit_test(test_full),          cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_sink),          cmocka_unit_test(test_counters),
         cmocka_unit_test(test_watch_fd),      cmocka_unit_test(test_too_many_sources),
+        cmocka_unit_test(test_claimed_stays), cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -444,6 +444,58 @@ static void garbage(void **state)
     start(r, 70, &stereo);
 }
 
+/* Whose packets are wanted may change while it listens. */
+static void claims(void **state)
+{
+    struct rig *r = *state;
+    struct source_senders senders = {.from = {inet_addr("127.0.1.2")}, .count = 1};
+    wait_ns(r, 0);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        senders.others = turn == 1;
+        r->source->ops->set_senders(r->source, &senders);
+        r->count = 0;
+        for (unsigned i = 0; i < 2; i++)
+            for (unsigned sender = 0; sender < 3; sender++)
+                send_packet(r, sender, &stereo, 1152, (uint8_t)sender);
+        drain(r);
+        assert_int_equal(r->count, turn == 1 ? 6 : 2);
+        for (unsigned i = 0; i < r->count; i++)
+            assert_int_equal(r->heard[i].block.sender.claimed, r->heard[i].first_byte == 1);
+    }
+
+    /* One that was heard as a stranger is wanted now. */
+    senders.from[0] = inet_addr("127.0.1.3");
+    r->source->ops->set_senders(r->source, &senders);
+    r->count = 0;
+    for (unsigned sender = 0; sender < 3; sender++)
+        send_packet(r, sender, &stereo, 1152, (uint8_t)sender);
+    drain(r);
+    assert_int_equal(r->count, 1);
+    assert_int_equal(r->heard[0].first_byte, 2);
+    assert_true(r->heard[0].block.sender.claimed);
+}
+
+/* However many strangers there are, who is claimed keeps its place, and is heard from its first packet on. */
+static void never_crowded_out(void **state)
+{
+    struct rig *r = *state;
+    struct source_senders senders = {.from = {inet_addr("127.0.1.1")}, .count = 1, .others = true};
+    r->source->ops->set_senders(r->source, &senders);
+    wait_ns(r, 0);
+    send_packet(r, 0, &stereo, 1152, 0);
+    send_packet(r, 0, &stereo, 1152, 0);
+    drain(r);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        for (unsigned sender = 1; sender < SENDERS; sender++)
+            send_packet(r, sender, &stereo, 1152, (uint8_t)sender);
+        drain(r);
+        r->count = 0;
+        send_packet(r, 0, &stereo, 1152, 0);
+        drain(r);
+        assert_int_equal(r->count, 1); /* a stranger that comes back would have to send two that agree */
+    }
+}
+
 static void only_from(void **state)
 {
     struct rig *r = *state;
@@ -701,6 +753,8 @@ int main(void)
         RIGGED(sizes_and_formats),
         RIGGED(garbage),
         RIGGED(only_from),
+        RIGGED(claims),
+        RIGGED(never_crowded_out),
         RIGGED(a_header_by_chance),
         RIGGED(the_buffer_lasts),
         RIGGED(many_senders),

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""What a further guest costs in the same process: N streams cost at most one and (N - 1) times 1.3 resamplers, as
+earshot-resampler-cost measures one of N. Alternated in rounds, medians count.
+
+many.py [--guests N] [--rounds N] [--seconds S] [--quality NAME] [--transport shm|udp]
+"""
+
+import argparse
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
+import harness  # noqa: E402
+from cpu import measure, median  # noqa: E402
+
+QUANTUM = 256
+FACTOR = 1.3
+
+
+def playing(session, count, options, port):
+    """Percent of a core for so many guests, and the threads' parts."""
+    guests = []
+    for i in range(16):
+        path = os.path.join(session.env["HOME"], ".config/earshot", f"guest{i}.conf")
+        if os.path.exists(path):
+            os.unlink(path)
+    for i in range(count):
+        name, address = f"guest{i}", f"127.0.1.{i + 1}"
+        keys = {"backend": "pipewire", "target": "testsink", "latency": 60, "quality": options.quality}
+        if options.transport == "shm":
+            session.config(name, shm=session.ring(name), **keys)
+            writes = ["--shm", session.ring(name)]
+        else:
+            session.config(name, unicast="yes", port=port, from_=address, **keys)
+            writes = ["--udp", f"127.0.0.1:{port}", "-i", address]
+        guests.append(session.guest(*writes, "--jitter", 2, name=name)[0])
+    earshot = session.earshot()
+    harness.wait_for("the streams", lambda: len(session.stream_names()) == count, 20)
+    percent, wakeups, parts = measure(earshot, options.seconds, settle=5)
+    earshot.end()
+    for guest in guests:
+        guest.end()
+    print(f"    {count} guests: {percent:.2f} %, {wakeups:.0f} wake-ups a second: {parts}", flush=True)
+    return percent
+
+
+def test():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--guests", type=int, default=16, choices=range(2, 17))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--quality", default="medium", choices=("fastest", "medium", "best"))
+    parser.add_argument("--transport", default="shm", choices=("shm", "udp"))
+    options = parser.parse_args()
+    with harness.Session() as session:
+        session.start_server(quantum=QUANTUM)
+        session.sink()
+        port = harness.free_port()
+        ones, alls, resamplers = [], [], []
+        for _ in range(options.rounds):
+            ones.append(playing(session, 1, options, port))
+            alls.append(playing(session, options.guests, options, port))
+            cost = session.run(harness.built("earshot-resampler-cost"), options.quality, str(QUANTUM),
+                               str(options.guests), str(options.seconds), seconds=4 * options.seconds + 30)
+            resamplers.append(float(cost))
+            print(f"    a resampler: {resamplers[-1]:.3f} %", flush=True)
+        one, every, resampler = median(ones), median(alls), median(resamplers)
+        limit = one + (options.guests - 1) * FACTOR * resampler
+        further = (every - one) / (options.guests - 1)
+        good = every <= limit
+        print(f"  {'ok     ' if good else 'MISSED '} {options.guests} guests over {options.transport}, "
+              f"{options.quality}: {every:.2f} % of a core, at most {limit:.2f}: one {one:.2f}, each further "
+              f"{further:.2f} = {further / resampler:.2f} resamplers of {resampler:.3f}", flush=True)
+    harness.check(good, "a further guest costs too much")
+
+
+if __name__ == "__main__":
+    harness.main(test, attempts=1)
