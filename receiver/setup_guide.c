@@ -58,8 +58,7 @@ void setup_guide_memory(struct setup_guide *guide)
             "size that it is told.\n",
             guide->options->mib, memory->other);
     else if (memory->mib != guide->options->mib)
-        fprintf(out, "%u MiB it is because the VM has that device already. For another size, change <size> there.\n",
-                memory->mib);
+        fprintf(out, "Not %u MiB, because the VM has this device already.\n", guide->options->mib);
     if (!guide->host->vm && !guide->host->xml)
         fprintf(out, "No VM called %s runs, and libvirt knows none: what it has besides could not be looked at.\n",
                 guide->options->name);
