@@ -430,19 +430,25 @@ void options_init(struct options *options)
                                 .seconds = DEFAULT_DEMO_SEC};
 }
 
+static const char *const command_names[] = {
+    [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
+    [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",
+};
+
+const char *options_command(enum options_command command)
+{
+    return command < sizeof command_names / sizeof *command_names ? command_names[command] : NULL;
+}
+
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
                   char error[OPTABLE_ERROR_MAX])
 {
-    static const char *const names[] = {
-        [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
-        [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",
-    };
     options_init(options);
     options->latency_above_chunk = argc > 0 && called_as_scream(argv[0]);
     *command = COMMAND_RUN;
     *rest = 0;
-    for (unsigned i = 0; argc > 1 && i < sizeof(names) / sizeof(*names); i++) {
-        if (!strcmp(argv[1], names[i])) {
+    for (unsigned i = 0; argc > 1 && options_command(i); i++) {
+        if (!strcmp(argv[1], options_command(i))) {
             *command = (enum options_command)i;
             *rest = 1;
         }

@@ -78,6 +78,9 @@ int options_set(struct options *options, const char *key, const char *value, cha
 /* After the last options_set(): what the options must be together. 0 or -EINVAL, with a line in `error`. */
 int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX]);
 
+/* What it is called on the command line; NULL: no such number. */
+const char *options_command(enum options_command command);
+
 /* A command's options, ended by an all-zero row; for COMMAND_GUEST, see guest_options.h. To be freed. NULL: no memory. */
 struct option_spec *options_table(enum options_command command);
 
