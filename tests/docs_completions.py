@@ -80,7 +80,7 @@ class Zsh:
         return run("zsh", "-f", "-c", self.SCRIPT, "zsh", self.file, "earshot", *words, env=self.env)
 
     def options(self, command):
-        specs = re.findall(r"^(?:\([^)]*\))?(--?\w[\w-]*)", self.complete(command, "-"), re.MULTILINE)
+        specs = re.findall(r"^(?:\([^)]*\))?(--?\w[\w-]*)[+=]?\[", self.complete(command, "-"), re.MULTILINE)
         return set(specs)
 
     def commands(self):
