@@ -209,7 +209,9 @@ def test():
 
 def inside():
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
-    os.makedirs("/run/systemd/system")
+    # WirePlumber watches logind's directories where there is a systemd.
+    for name in ("system", "seats", "sessions", "users", "machines"):
+        os.makedirs(f"/run/systemd/{name}")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     try:
         harness.main(test)
