@@ -11,6 +11,7 @@
 
 #define MIB            ((uint64_t)1 << 20)
 #define KEY            "HKLM\\SYSTEM\\CurrentControlSet\\Services\\Scream\\Options"
+#define POLICY         "HKLM\\SYSTEM\\CurrentControlSet\\Control\\CI\\Policy"
 #define LIMITS_PATH    "/etc/security/limits.d/95-earshot.conf"
 #define USER_NET_HOST  "10.0.2.2" /* https://www.qemu.org/docs/master/system/devices/net.html */
 #define BRIDGE_HELPER  "/etc/qemu/bridge.conf"
@@ -342,8 +343,11 @@ void setup_guide_windows(struct setup_guide *guide)
     }
     fprintf(out,
             "\n   The driver itself: " SCREAM_RELEASE "\n"
-            "   %s Windows refuses it while Secure Boot is on; a driver you built\n"
-            "   yourself also wants bcdedit /set testsigning on. Then reboot, and choose Scream as the output.\n",
+            "   %s Windows refuses it while Secure Boot is on; or, in\n"
+            "   Windows 10, REG ADD " POLICY " /v UpgradedSystem /t REG_DWORD /d 1 /f\n"
+            "   A driver you built yourself also wants bcdedit /set testsigning on. Then reboot, and choose Scream "
+            "as the\n"
+            "   output.\n",
             setup_host_secure_boot(guide->host) ? "This VM has firmware with Secure Boot: turn that off."
                                                 : "Is Secure Boot on in the VM's firmware? Turn it off:");
 }
