@@ -104,6 +104,8 @@ const char *doctor_text(struct json_object *object, const char *key);
 
 /* doctor_vm.c. Is this a QEMU's command line (arguments that each end with 0)? Fills all but pid and gid. */
 bool doctor_vm_parse(struct doctor_vm *vm, const char *cmdline, size_t length);
+/* The value of `key` in an argument like "driver,key=value" or JSON; the first item may leave out the key `implied`. */
+bool doctor_qemu_value(const char *text, const char *implied, const char *key, char *out, size_t size);
 void doctor_look_at_processes(struct doctor *doctor);
 /* The VM one of whose devices has this file, and the device; NULL. */
 const struct doctor_vm *doctor_vm_with(const struct doctor *doctor, const char *path,

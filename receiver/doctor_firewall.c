@@ -100,6 +100,16 @@ static int check_firewalld(const struct firewall *f)
     if (r != 0) {
         free(output);
         output = NULL;
+        /* libvirt puts its bridges into a zone of its own, when it makes them. */
+        r = strncmp(f->interface, "virbr", 5) == 0
+                ? command(f, &output, (const char *const[]){"firewall-cmd", "--info-zone=libvirt", NULL})
+                : -ENOENT;
+        if (r == 0)
+            strcpy(output, "libvirt");
+    }
+    if (r != 0) {
+        free(output);
+        output = NULL;
         r = command(f, &output, (const char *const[]){"firewall-cmd", "--get-default-zone", NULL});
     }
     if (r == 0)

@@ -29,8 +29,7 @@ static bool json_value(const char *text, const char *key, char *out, size_t size
     return string != NULL;
 }
 
-/* The value of `key`; the first item may leave out the key `implied`. */
-static bool argument_value(const char *text, const char *implied, const char *key, char *out, size_t size)
+bool doctor_qemu_value(const char *text, const char *implied, const char *key, char *out, size_t size)
 {
     if (*text == '{')
         return json_value(text, key, out, size);
@@ -104,29 +103,29 @@ static void find_memory(struct doctor_ivshmem *device, const char *id, const cha
     for (const char *a = cmdline; a; a = next_argument(cmdline, length, a)) {
         const char *value = is_option(a, "object") ? next_argument(cmdline, length, a) : NULL;
         char found[128], text[DOCTOR_PATH_MAX];
-        if (!value || !argument_value(value, "qom-type", "id", found, sizeof found) || strcmp(found, id) != 0)
+        if (!value || !doctor_qemu_value(value, "qom-type", "id", found, sizeof found) || strcmp(found, id) != 0)
             continue;
-        if (argument_value(value, "qom-type", "mem-path", text, sizeof text))
+        if (doctor_qemu_value(value, "qom-type", "mem-path", text, sizeof text))
             memcpy(device->path, text, sizeof text);
-        if (argument_value(value, "qom-type", "size", text, sizeof text))
+        if (doctor_qemu_value(value, "qom-type", "size", text, sizeof text))
             device->bytes = parse_bytes(text, 1);
-        device->shared = argument_value(value, "qom-type", "share", text, sizeof text) && is_on(text);
+        device->shared = doctor_qemu_value(value, "qom-type", "share", text, sizeof text) && is_on(text);
     }
 }
 
 static void add_device(struct doctor_vm *vm, const char *value, const char *cmdline, size_t length)
 {
     char driver[64], text[DOCTOR_PATH_MAX];
-    if (!argument_value(value, "driver", "driver", driver, sizeof driver) || strncmp(driver, "ivshmem", 7) != 0 ||
+    if (!doctor_qemu_value(value, "driver", "driver", driver, sizeof driver) || strncmp(driver, "ivshmem", 7) != 0 ||
         vm->device_count == DOCTOR_DEVICES_MAX)
         return;
     struct doctor_ivshmem *device = &vm->devices[vm->device_count++];
     *device = (struct doctor_ivshmem){.shared = true};
-    if (argument_value(value, "driver", "memdev", text, sizeof text)) {
+    if (doctor_qemu_value(value, "driver", "memdev", text, sizeof text)) {
         find_memory(device, text, cmdline, length);
-    } else if (argument_value(value, "driver", "shm", text, sizeof text)) { /* before QEMU 6 */
+    } else if (doctor_qemu_value(value, "driver", "shm", text, sizeof text)) { /* before QEMU 6 */
         snprintf(device->path, sizeof device->path, "/dev/shm/%.400s", text);
-        if (argument_value(value, "driver", "size", text, sizeof text))
+        if (doctor_qemu_value(value, "driver", "size", text, sizeof text))
             device->bytes = parse_bytes(text, MIB);
     }
 }
@@ -145,7 +144,7 @@ bool doctor_vm_parse(struct doctor_vm *vm, const char *cmdline, size_t length)
         if (value && is_option(a, "device"))
             add_device(vm, value, cmdline, length);
         else if (value && is_option(a, "name"))
-            argument_value(value, "guest", "guest", vm->name, sizeof vm->name);
+            doctor_qemu_value(value, "guest", "guest", vm->name, sizeof vm->name);
     }
     text_clean(vm->name);
     return true;

@@ -372,6 +372,11 @@ int guest_options_parse(struct guest_options *options, int argc, char **argv, ch
     return 0;
 }
 
+const struct option_spec *guest_options_table(void)
+{
+    return table;
+}
+
 void guest_options_help(FILE *out)
 {
     fputs("Usage: earshot guest [--shm PATH | --udp ADDR[:PORT]] [options]\n"

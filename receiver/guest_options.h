@@ -53,4 +53,7 @@ int guest_options_parse(struct guest_options *options, int argc, char **argv, ch
 
 void guest_options_help(FILE *out);
 
+/* The table, ended by an all-zero row. */
+const struct option_spec *guest_options_table(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include "receiver/guest.h"
 #include "receiver/log.h"
 #include "receiver/options.h"
+#include "receiver/setup.h"
 #include "receiver/status.h"
 
 #include <errno.h>
@@ -61,6 +62,11 @@ int main(int argc, char **argv)
     if (command == COMMAND_STATUS) {
         struct status_options status = {.name = options.status_name, .json = options.json, .watch = options.watch};
         return status_client(&status);
+    }
+
+    if (command == COMMAND_SETUP) {
+        struct setup_params setup = {.options = &options.setup, .out = stdout};
+        return setup_run(&setup);
     }
 
     struct log log;

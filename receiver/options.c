@@ -21,7 +21,8 @@
 #define IN_RUN         (1u << COMMAND_RUN | 1u << COMMAND_DOCTOR) /* the doctor looks at what these would play */
 #define IN_STATUS      (1u << COMMAND_STATUS)
 #define IN_DEMO        (1u << COMMAND_DEMO)
-#define IN_ALL         (IN_RUN | IN_STATUS | IN_DEMO)
+#define IN_SETUP       (1u << COMMAND_SETUP)
+#define IN_ALL         (IN_RUN | IN_STATUS | IN_DEMO | IN_SETUP)
 #define IN_CONFIG      (1u << 31) /* a key of configuration files; on the command line it says what to play, or how */
 #define IN_RUN_CONFIG  (IN_RUN | IN_CONFIG)
 #define IN_DEMO_CONFIG (IN_RUN | IN_DEMO | IN_CONFIG)
@@ -295,6 +296,16 @@ static const struct {
     {{0, "seconds", "N", "seconds from 1 to 3600", "how long to play (20)", set_seconds}, IN_DEMO},
     {{0, "json", NULL, NULL, "print JSON", set_json}, IN_STATUS},
     {{0, "watch", NULL, NULL, "print again every second, until interrupted", set_watch}, IN_STATUS},
+    {{0, "shm", "SIZE", "a power of two in MiB from 1 to 1024, like 2M",
+      "by shared memory of this size", setup_set_shm}, IN_SETUP},
+    {{0, "bridge", "NAME", "a bridge's name, at most 15 characters", "by multicast over this bridge",
+      setup_set_bridge}, IN_SETUP},
+    {{0, "unicast", NULL, NULL, "by packets to this host alone", setup_set_unicast}, IN_SETUP},
+    {{0, "install", NULL, NULL, "write your configuration file and enable the service", setup_set_install}, IN_SETUP},
+    {{0, "dry-run", NULL, NULL, "only show, as a diff, what would be written or removed", setup_set_dry_run},
+     IN_SETUP},
+    {{0, "remove", NULL, NULL, "undo --install, and say how to undo the rest", setup_set_remove}, IN_SETUP},
+    {{0, "tmpfiles", NULL, NULL, "with --shm: how to own the memory's file", setup_set_tmpfiles}, IN_SETUP},
     {{'v', "verbose", NULL, NULL, "say more", set_verbose}, IN_ALL},
     {{'V', "version", NULL, NULL, "print the version", set_version}, IN_ALL},
     {{'h', "help", NULL, NULL, "print this", set_help}, IN_ALL},
@@ -393,12 +404,17 @@ static int parse_operands(struct options *options, enum options_command command,
             options->status_name = operand;
             continue;
         }
+        if (command == COMMAND_SETUP && !options->setup.name) {
+            options->setup.name = operand;
+            continue;
+        }
         if (command == COMMAND_RUN)
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: not a command or option; earshot --help lists them", operand);
         else
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: one word too many; earshot %s --help", operand,
                      command == COMMAND_STATUS   ? "status"
                      : command == COMMAND_DOCTOR ? "doctor"
+                     : command == COMMAND_SETUP  ? "setup"
                                                  : "demo");
         return -EINVAL;
     }
@@ -421,19 +437,25 @@ void options_init(struct options *options)
                                 .seconds = DEFAULT_DEMO_SEC};
 }
 
+static const char *const command_names[] = {
+    [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
+    [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",
+};
+
+const char *options_command(enum options_command command)
+{
+    return command < sizeof command_names / sizeof *command_names ? command_names[command] : NULL;
+}
+
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
                   char error[OPTABLE_ERROR_MAX])
 {
-    static const char *const names[] = {
-        [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
-        [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor",
-    };
     options_init(options);
     options->latency_above_chunk = argc > 0 && called_as_scream(argv[0]);
     *command = COMMAND_RUN;
     *rest = 0;
-    for (unsigned i = 0; argc > 1 && i < sizeof(names) / sizeof(*names); i++) {
-        if (!strcmp(argv[1], names[i])) {
+    for (unsigned i = 0; argc > 1 && options_command(i); i++) {
+        if (!strcmp(argv[1], options_command(i))) {
             *command = (enum options_command)i;
             *rest = 1;
         }
@@ -454,7 +476,17 @@ int options_parse(struct options *options, enum options_command *command, int ar
     }
     if (options->source == FROM_NONE)
         options->source = FROM_MULTICAST;
-    return options->help || options->version ? 0 : check_available(options, error);
+    if (options->help || options->version)
+        return 0;
+    return *command == COMMAND_SETUP ? setup_options_check(&options->setup, error) : check_available(options, error);
+}
+
+struct option_spec *options_table(enum options_command command)
+{
+    struct option_spec *table = calloc(ROWS + 1, sizeof *table);
+    if (table)
+        make_table(1u << command, table);
+    return table;
 }
 
 int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX])
@@ -492,6 +524,7 @@ void options_help(enum options_command command, FILE *out)
                         "                                             where there are none, listen to multicast\n"
                         "  earshot status [NAME] [--json] [--watch]   what plays, and how late\n"
                         "  earshot doctor [options]                   why there is no sound, and what mends it\n"
+                        "  earshot setup NAME ...                     what this computer and this VM need\n"
                         "  earshot guest ...                          act as a guest, for trying things without one\n"
                         "  earshot demo                               a simulated guest and a receiver in one\n",
         [COMMAND_STATUS] = "earshot status [NAME] [--json] [--watch]\n\n"
@@ -504,6 +537,9 @@ void options_help(enum options_command command, FILE *out)
             "Looks at the whole way from the VM to the sound card, as earshot with these options uses\n"
             "it, and says what is broken and what mends it; with -v, all it looked at. It changes\n"
             "nothing. Exit status 1 when something is broken.\n",
+        [COMMAND_SETUP] = "earshot setup NAME --shm SIZE | --bridge NAME | --unicast [--install]\n\n"
+                          "Prints what this computer and the VM called NAME need. --install writes your part, below\n"
+                          "your home directory; what needs root, the VM's part and the guest's are printed only.\n",
     };
     struct option_spec table[ROWS + 1];
     make_table(1u << command, table);

@@ -8,6 +8,7 @@
 
 #include "receiver/optable.h"
 #include "receiver/playout.h"
+#include "receiver/setup_options.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,9 +57,11 @@ struct options {
 
     /* demo */
     unsigned seconds;
+
+    struct setup_options setup;
 };
 
-enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR };
+enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR, COMMAND_SETUP };
 
 /* Tells the command from argv and parses what follows it. Returns 0, or -EINVAL with one line in `error`. For
  * COMMAND_GUEST nothing is parsed: *rest is the index of "guest" in argv. */
@@ -74,6 +77,12 @@ int options_set(struct options *options, const char *key, const char *value, cha
 
 /* After the last options_set(): what the options must be together. 0 or -EINVAL, with a line in `error`. */
 int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX]);
+
+/* What it is called on the command line; NULL: no such number. */
+const char *options_command(enum options_command command);
+
+/* A command's options, ended by an all-zero row; for COMMAND_GUEST, see guest_options.h. To be freed. NULL: no memory. */
+struct option_spec *options_table(enum options_command command);
 
 /* --help of one command. */
 void options_help(enum options_command command, FILE *out);

@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 failures=0
 
 # What no system is without, as far as bootstrap uses it.
-everywhere='sh env printf dirname readlink mkdir rm mktemp sed tr awk tail cat ls nproc chmod touch'
+everywhere='sh env printf dirname readlink mkdir rm mktemp sed tr awk tail cat ls nproc chmod touch rmdir'
 
 check() { # check WHAT EXPECTED GOT
     if [ "$2" = "$3" ]; then
@@ -76,9 +76,21 @@ cat >"$bin/cmake" <<'CMAKE'
 [ "\$1" = --version ] && echo "cmake version \$(cat "$work/m/cmake-version" 2>/dev/null || echo 3.25.1)" && exit
 echo "cmake \$*" >>"$noted"
 [ "\$1" = --build ] && printf '#!/bin/sh\\necho "earshot \$*"\\n' >"\$2/earshot" && chmod +x "\$2/earshot"
+if [ "\$1" = --install ] && [ ! -e "$work/m/installs-nothing" ]; then
+    mkdir -p "\$4/bin" "\$4/share/doc/earshot" "\$4/share/man/man1"
+    for file in bin/earshot share/doc/earshot/README.md share/man/man1/earshot.1; do
+        echo x >"\$4/\$file"
+        echo "\$4/\$file"
+    done >"\$2/install_manifest.txt"
+fi
 exit 0
 CMAKE
-chmod +x "$bin/pkg-config" "$bin/cmake"
+cat >"$bin/cpack" <<'CPACK'
+#!/bin/sh
+echo "cpack \$*" >>"$noted"
+echo 'CPack: - package: /somewhere/earshot_0.1.0.deb generated.'
+CPACK
+chmod +x "$bin/pkg-config" "$bin/cmake" "$bin/cpack"
 PROVIDE
 }
 
@@ -221,10 +233,49 @@ run install
 check_has 'install by a user: to ~/.local' "cmake --install $checkout/build --prefix $work/m/home/.local" "$(cat "$noted")"
 check_has 'and says that PATH lacks it' 'not on your PATH' "$output"
 
+check_has 'and how to start it' 'systemctl --user enable --now earshot' "$output"
+
+# What was there before stays, and so does what a list that was tampered with names elsewhere.
+touch "$work/m/home/.local/bin/other" "$work/m/precious"
+printf '%s\n' "$work/m/precious" "$work/m/home/.local/../../precious" >>"$work/m/home/.local/share/doc/earshot/installed"
+script systemctl <<SYSTEMCTL
+echo "systemctl \$*" >>"$noted"
+SYSTEMCTL
+rm -rf "$checkout/build"
+run uninstall
+check 'uninstall: works without the build directory' 0 $status
+check 'uninstall: takes everything, and directories it has emptied' "$work/m/home/.local/bin/other" \
+    "$(find "$work/m/home/.local" -type f)"
+check 'uninstall: leaves no directory of its own' '' "$(find "$work/m/home/.local" -mindepth 1 -type d -not -name bin)"
+check 'uninstall: touches nothing outside' "$work/m/precious" "$(ls "$work/m/precious")"
+check_has 'uninstall: ends the service' 'systemctl --user disable --now earshot.service' "$(cat "$noted")"
+run uninstall
+check 'uninstall twice: fails' 1 $status
+check_has 'and says why' 'has no Earshot' "$output"
+
 machine apt-get 0
 "$bin/provide"
+touch "$work/m/installs-nothing"
 run install
 check_has 'install by root: to /usr/local' "--prefix /usr/local" "$(cat "$noted")"
+
+machine apt-get 1000
+"$bin/provide"
+run package
+check 'package on Debian: works' 0 $status
+check_has 'with cpack' 'cpack -G DEB' "$(cat "$noted")"
+check_has 'and says where it is' 'Made /somewhere/earshot_0.1.0.deb' "$output"
+
+machine zypper 1000
+"$bin/provide"
+run package
+check_has 'package on openSUSE: an RPM' 'cpack -G RPM' "$(cat "$noted")"
+
+machine pacman 1000
+"$bin/provide"
+run package
+check_has 'package on Arch: PKGBUILD' 'units/PKGBUILD' "$output"
+check 'and no other' '' "$(grep cpack "$noted")"
 
 machine apt-get 0
 "$bin/provide"

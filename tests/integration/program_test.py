@@ -245,6 +245,57 @@ def test_raw(place):
     assert receiver.process.wait(LIMIT) == 0, receiver.text
 
 
+def pipeline(place, line):
+    """A shell's line with `scream` being ours, as an old script has it; RING and PORT are replaced."""
+    import socket
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    if not os.path.lexists(place.path("scream")):
+        os.symlink(PROGRAM, place.path("scream"))
+    line = line.replace("RING", place.path("ring")).replace("PORT", port)
+    return port, place.spawn(["bash", "-c", f"PATH={place.dir}:$PATH; set -o pipefail; {line}"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_old_pipelines(place):
+    """The guest's very bytes, in order, and an end without complaint when the reader has enough."""
+    data = random.Random(1).randbytes(48000 * 4 * 3)
+    with open(place.path("data"), "wb") as file:
+        file.write(data)
+    size = 96000
+    for line in (f"truncate -s 0 RING && dd if=/dev/zero of=RING bs=1M count=2 status=none && "
+                 f"scream -m RING -o raw | head -c {size}",
+                 f"scream -uvpPORT -o raw | head -c {size}",
+                 f"earshot=$(command -v scream); exec -a /usr/bin/scream $earshot -uo raw -pPORT | head -c {size}"):
+        port, shell = pipeline(place, line)
+        if "RING" in line:  # as it is when the script comes before the VM
+            wait_for(lambda: os.path.exists(place.path("ring")) and os.path.getsize(place.path("ring")) == 2 << 20, "dd")
+        # It repeats, because the receiver may not be there yet.
+        guest = place.spawn(["bash", "-c", f"while cat {place.path('data')}; do :; done | {PROGRAM} guest --stdin -q "
+                             + (f"--shm {place.path('ring')}" if "RING" in line else f"--udp 127.0.0.1:{port}")])
+        heard, said = shell.communicate(timeout=LIMIT)
+        assert shell.returncode == 0, (line, shell.returncode, said)
+        assert len(heard) == size, (line, len(heard))
+        at = (data * 2).find(heard[:64])
+        assert at >= 0 and (data * 2)[at:at + size] == heard, (line, at, said)
+        guest.terminate()
+        guest.wait(LIMIT)
+
+
+def test_old_latency(place):
+    """Called as scream, -t is what comes on top of the guest's chunk; the daemon is told apart by its name alone."""
+    place.guest("--shm", place.path("ring"))
+    os.symlink(PROGRAM, place.path("scream"))
+    for program, target_ms in (("scream", 120), ("earshot", 100)):
+        executable = place.path("scream") if program == "scream" else PROGRAM
+        receiver = place.spawn([executable, "-m", place.path("ring"), "-o", "null", "-t", "100", "-n", program])
+        wait_for(lambda: [s["target_ms"] for s in streams(place) if s["name"] == program] == [target_ms],
+                 f"{program}: {target_ms} ms, not {streams(place)}")
+        receiver.terminate()
+        assert receiver.wait(LIMIT) == 0
+
+
 def test_raw_stuck(place):
     """A reader that does not read holds up nobody who wants to end."""
     ring = place.path("ring")
