@@ -335,7 +335,9 @@ static void setup_install(struct setup *s)
     setup_guide_vm(&s->guide);
     setup_guide_windows(&s->guide);
     fputs("\nIf nothing is heard then: earshot doctor", s->out);
-    if (o->way == SETUP_SHM)
+    if (o->install) /* it reads what has been written */
+        ;
+    else if (o->way == SETUP_SHM)
         fprintf(s->out, " -m %s", s->guide.memory.path);
     else if (o->way == SETUP_BRIDGE)
         fprintf(s->out, " -i %s", o->bridge);

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ VM = f"test{os.getpid()}"
 RING = f"/dev/shm/scream-{VM}"
 UNIT = "earshot.service"
 SYSTEMD = next((path for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd") if os.path.exists(path)), None)
-LATENCY_MS = 100
+BRIDGE = "earshot9"
 INSIDE = "EARSHOT_TEST_NAMESPACE"
 
 
@@ -130,6 +131,14 @@ def check_process(pid):
                   f"no thread has real time: {policies}")
 
 
+def bound(sock, port):
+    try:
+        sock.bind(("", port))
+    except OSError:
+        return False
+    return True
+
+
 def playing(manager):
     stream = manager.session.status(VM)
     return stream and stream["state"] == "playing" and stream
@@ -159,6 +168,28 @@ def test():
         print(f"heard through the service: {harness.describe(result)}", flush=True)
         harness.check(result["tone_from_ns"] and result["tone_to_ns"] - result["tone_from_ns"] > 2e9,
                       "nothing was heard")
+
+        # What it is not allowed takes none of this away: links' messages, other processes' ports, and the bus.
+        manager.earshot("setup", "bridged", "--bridge", BRIDGE, "--install")
+        harness.wait_for("both guests", lambda: {s["name"] for s in session.status() or []} >= {VM, "bridged"})
+        for argv in (["link", "add", BRIDGE, "type", "bridge"], ["addr", "add", "10.99.0.1/24", "dev", BRIDGE],
+                     ["link", "add", "port0", "type", "veth", "peer", "name", "port1"],
+                     ["link", "set", "port0", "master", BRIDGE, "up"], ["link", "set", "port1", "up"],
+                     ["link", "set", BRIDGE, "up"]):
+            session.run("ip", *argv)
+        sender, _ = session.guest("--udp", "239.255.77.77", "-i", BRIDGE, name="bridged-guest")
+        harness.wait_for("the guest on a bridge that came later",
+                         lambda: (session.status("bridged") or {}).get("state") == "playing", 20)
+        sender.end()
+        harness.check("Removed" in manager.earshot("setup", "bridged", "--remove"), "setup --remove")
+        harness.wait_for("one guest", lambda: [s["name"] for s in session.status()] == [VM])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            harness.wait_for("the port to be free", lambda: bound(taken, 4010))
+            manager.earshot("setup", "unicast", "--unicast", "--install")
+            harness.wait_for("the holder of the port by name",
+                             lambda: re.search(rf"4010.*\b{os.getpid()}\b", session.run(
+                                 "systemctl", "--user", "show", UNIT, "--property=StatusText")))
+        manager.earshot("setup", "unicast", "--remove")
 
         # A reload is the same process.
         config = f"{session.env['HOME']}/.config/earshot/{VM}.conf"

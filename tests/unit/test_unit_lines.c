@@ -144,6 +144,9 @@ static void test_lines(void **state)
             fail_msg("%s %s: %d, %s", program, lines[which].line, r, error);
         if (!means(&options, &lines[which].means))
             fail_msg("%s %s: means something else now", program, lines[which].line);
+        /* Who says what to play, or is called scream, is not to be answered with configuration files. */
+        if (options.playback != (strstr(program, "scream") || lines[which].line[0]))
+            fail_msg("%s %s: configuration files or not?", program, lines[which].line);
         /* Its -t is what comes on top of the guest's chunk. */
         if (options.latency_above_chunk != (strstr(program, "scream") != NULL))
             fail_msg("%s: not told from %s", program, "the other");

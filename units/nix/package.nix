@@ -7,7 +7,9 @@
   ninja,
   pkg-config,
   scdoc,
+  inih,
   json_c,
+  libmnl,
   libsamplerate,
   libsndfile,
   pipewire,
@@ -26,7 +28,9 @@ stdenv.mkDerivation {
     scdoc
   ];
   buildInputs = [
+    inih
     json_c
+    libmnl
     libsamplerate
     libsndfile
     pipewire
