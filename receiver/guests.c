@@ -237,7 +237,7 @@ void guests_event(struct guests *guests, const struct source_event *event, int64
         break;
     case SOURCE_EVENT_FULL:
         log_line(guests->log, LOG_LEVEL_WARNING,
-                 "%s: not played, there are %d senders already that nobody asked for. from chooses.",
+                 "%s: not played, there are %d senders already that nobody asked for. --from says whom to play.",
                  event->sender.label, SOURCE_THREAD_STRANGERS_MAX);
         break;
     default:

@@ -20,6 +20,7 @@
 #define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
 #define BUSY_NS    (10 * MS_NS)  /* without sleep; then one is due, for the kernel's real-time limit and for others */
 #define NAP_NS     (MS_NS / 10)
+#define GATHER_NS  (MS_NS / 5)
 #define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
 #define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
 #define FRUITLESS  16           /* times a readable fd brought nothing */
@@ -292,6 +293,18 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
     return wake_ns;
 }
 
+/* Waking up costs far more than looking at a ring. Where another one is due within a moment, both can wait for it. */
+static int64_t gather(const struct source_thread *t, int64_t wake_ns)
+{
+    int64_t together_ns = wake_ns;
+    for (unsigned i = 0; i < t->input_count; i++) {
+        int64_t due_ns = t->inputs[i].source->wake_ns;
+        if (due_ns > together_ns && due_ns - wake_ns <= GATHER_NS)
+            together_ns = due_ns;
+    }
+    return together_ns;
+}
+
 /* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
 static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
 {
@@ -312,6 +325,7 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, b
             fds[count++] = (struct pollfd){.fd = input->source->watch_fd, .events = POLLIN};
     }
 
+    wake_ns = gather(t, wake_ns);
     int64_t left_ns = wake_ns - now_ns < MIN_NS ? MIN_NS : wake_ns - now_ns;
     if (more)
         left_ns = 0;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a further guest costs in the same process: N streams cost at most one and (N - 1) times 1.3 resamplers, as
-earshot-resampler-cost measures one of N. Alternated in rounds, medians count.
+"""What a further guest costs in the same process: N streams cost at most one and (N - 1) times 1.3 resamplers. What a
+resampler costs is measured as one more bare PipeWire stream that does nothing else (earshot-reference), of one context;
+what its arithmetic alone costs, among others like it (earshot-resampler-cost), is printed besides. Alternated in rounds,
+medians count.
 
 many.py [--guests N] [--rounds N] [--seconds S] [--quality NAME] [--transport shm|udp]
 """
@@ -40,8 +42,26 @@ def playing(session, count, options, port):
     earshot.end()
     for guest in guests:
         guest.end()
-    print(f"    {count} guests: {percent:.2f} %, {wakeups:.0f} wake-ups a second: {parts}", flush=True)
+    print(f"    {count} guest{'s' * (count > 1)}: {percent:.2f} %, {wakeups:.0f} wake-ups a second: {parts}", flush=True)
     return percent
+
+
+def bare(session, count, options):
+    """The same of streams that only resample."""
+    reference = session.spawn("reference", [harness.built("earshot-reference"), "testsink", options.quality,
+                                            f"{QUANTUM}/48000", str(count)])
+    harness.wait_for("the streams", lambda: len(session.stream_names()) == count, 20)
+    percent, _, parts = measure(reference, options.seconds, settle=5)
+    reference.end()
+    print(f"    {count} bare: {percent:.2f} %: {parts}", flush=True)
+    return percent
+
+
+def arithmetic(session, options):
+    cost = session.run(harness.built("earshot-resampler-cost"), options.quality, str(QUANTUM), str(options.guests),
+                       str(options.seconds), seconds=4 * options.seconds + 30)
+    print(f"    a resampler's arithmetic: {float(cost):.3f} %", flush=True)
+    return float(cost)
 
 
 def test():
@@ -52,25 +72,22 @@ def test():
     parser.add_argument("--quality", default="medium", choices=("fastest", "medium", "best"))
     parser.add_argument("--transport", default="shm", choices=("shm", "udp"))
     options = parser.parse_args()
+    further = options.guests - 1
     with harness.Session() as session:
         session.start_server(quantum=QUANTUM)
         session.sink()
         port = harness.free_port()
-        ones, alls, resamplers = [], [], []
-        for _ in range(options.rounds):
-            ones.append(playing(session, 1, options, port))
-            alls.append(playing(session, options.guests, options, port))
-            cost = session.run(harness.built("earshot-resampler-cost"), options.quality, str(QUANTUM),
-                               str(options.guests), str(options.seconds), seconds=4 * options.seconds + 30)
-            resamplers.append(float(cost))
-            print(f"    a resampler: {resamplers[-1]:.3f} %", flush=True)
-        one, every, resampler = median(ones), median(alls), median(resamplers)
-        limit = one + (options.guests - 1) * FACTOR * resampler
-        further = (every - one) / (options.guests - 1)
+        rounds = [(playing(session, 1, options, port), playing(session, options.guests, options, port),
+                   bare(session, 1, options), bare(session, options.guests, options), arithmetic(session, options))
+                  for _ in range(options.rounds)]
+        one, every, bare_one, bare_every, alone = (median(values) for values in zip(*rounds))
+        resampler = (bare_every - bare_one) / further
+        limit = one + further * FACTOR * resampler
+        each = (every - one) / further
         good = every <= limit
         print(f"  {'ok     ' if good else 'MISSED '} {options.guests} guests over {options.transport}, "
-              f"{options.quality}: {every:.2f} % of a core, at most {limit:.2f}: one {one:.2f}, each further "
-              f"{further:.2f} = {further / resampler:.2f} resamplers of {resampler:.3f}", flush=True)
+              f"{options.quality}: {every:.2f} % of a core, at most {limit:.2f}: one {one:.2f}, each further {each:.2f} = "
+              f"{each / resampler:.2f} bare streams of {resampler:.2f} = {each / alone:.2f} of {alone:.2f}", flush=True)
     harness.check(good, "a further guest costs too much")
 
 
