@@ -58,7 +58,7 @@ esac
 [ -e "$work/m/provides-nothing" ] || "$bin/provide"
 MANAGER
     script provide <<PROVIDE
-for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd dbus-daemon python3 ip unshare gnuplot nft ctest; do
+for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd dbus-daemon python3 ip unshare gnuplot nft systemd-analyze zsh fish ctest; do
     [ -e "$bin/\$tool" ] || { printf '#!/bin/sh\\n'; echo 'exit 0'; } >"$bin/\$tool"
     chmod +x "$bin/\$tool"
 done
@@ -123,7 +123,7 @@ done
 
 machine apt-get 0
 run packages test
-check 'packages test: names all' 'cmake dbus gcc gnuplot-nox iproute2 jackd2 libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpipewire-0.3-dev libsamplerate0-dev libsndfile1-dev libspa-0.2-modules libsystemd-dev nftables ninja-build pipewire pipewire-bin pkg-config python3 scdoc util-linux wireplumber ' \
+check 'packages test: names all' 'cmake dbus fish gcc gnuplot-nox iproute2 jackd2 libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpipewire-0.3-dev libsamplerate0-dev libsndfile1-dev libspa-0.2-modules libsystemd-dev nftables ninja-build pipewire pipewire-bin pkg-config python3 scdoc systemd util-linux wireplumber zsh ' \
     "$(echo "$output" | LC_ALL=C sort | tr '\n' ' ')"
 check 'packages: installs nothing' '' "$(cat "$noted")"
 
@@ -252,6 +252,19 @@ check_has 'uninstall: ends the service' 'systemctl --user disable --now earshot.
 run uninstall
 check 'uninstall twice: fails' 1 $status
 check_has 'and says why' 'has no Earshot' "$output"
+
+machine apt-get 1000
+"$bin/provide"
+output=$(cd "$work/m/elsewhere" && env -i PATH="$bin" HOME="$work/m/home" PREFIX=../here "$bin/sh" "$checkout/bootstrap" install 2>&1)
+check_has 'a PREFIX that is no full path: refused' 'PREFIX has to be a full path' "$output"
+
+machine apk 0
+"$bin/provide"
+rm "$bin/systemd-analyze"
+touch "$work/m/provides-nothing"
+run deps test
+check 'what a distribution has no package for: goes on' 0 $status
+check 'and asks for nothing' '' "$(asked)"
 
 machine apt-get 0
 "$bin/provide"

@@ -80,7 +80,8 @@ test_rpm() {
 
 # What ./bootstrap installs for building, by its names on Arch.
 needs() { sed -n "s/^build_needs='\(.*\)'/\1/p" "$checkout/bootstrap"; }
-arch_package() { sed -n '/^# need/,/^TABLE/p' "$checkout/bootstrap" | awk -v need="$1" '$1 == need { print $4 }'; }
+# What it installs as jack2, PipeWire provides as well, under the name that both go by.
+arch_package() { sed -n '/^# need/,/^TABLE/p' "$checkout/bootstrap" | awk -v need="$1" '$1 == need { sub("^jack2$", "jack", $4); print $4 }'; }
 
 test_pkgbuild() {
     # shellcheck disable=SC2034 # PKGBUILD's

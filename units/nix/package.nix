@@ -9,6 +9,7 @@
   scdoc,
   inih,
   json_c,
+  libjack2,
   libmnl,
   libsamplerate,
   libsndfile,
@@ -30,6 +31,7 @@ stdenv.mkDerivation {
   buildInputs = [
     inih
     json_c
+    libjack2
     libmnl
     libsamplerate
     libsndfile
