@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """PulseAudio, and PipeWire's, for harness.py's sessions."""
 
+import contextlib
 import json
 import os
 
@@ -48,9 +49,9 @@ class Session(harness.Session):
     def stream_names(self):
         return sorted(stream["properties"]["application.name"] for stream in self.list("sink-inputs"))
 
-    def sink(self, name="testsink", positions="FL FR", properties=""):
+    def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
         # norewinds: or it begins with two seconds of silence that nobody gets out of it.
-        self.run("pactl", "load-module", "module-null-sink", f"sink_name={name}", "format=float32le", "rate=48000",
+        self.run("pactl", "load-module", "module-null-sink", f"sink_name={name}", "format=float32le", f"rate={rate}",
                  "norewinds=1", f"channels={len(positions.split())}",
                  "channel_map=" + ",".join(POSITIONS[position] for position in positions.split()))
         return name
@@ -64,13 +65,16 @@ class PipeWireSession(harness.Session):
     """A PipeWire that speaks PulseAudio's protocol."""
 
     tools = harness.Session.tools + ("pipewire-pulse", "pactl")
-    quantum = 256
+    quantum = 512  # a period of 256 that the server does not tell, and the one that PipeWire's null sink does not tell
 
     list = Session.list
     stream = Session.stream
 
+    def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
+        return super().sink(name, positions, f"audio.rate={rate}")
+
     def start_server(self, rate=None, quantum=None):
-        super().start_server(rate, quantum or self.quantum)
+        super().start_server(rate, quantum or 256)
         socket = os.path.join(self.runtime, "pulse", "native")
         if os.path.exists(socket):
             os.unlink(socket)
@@ -78,8 +82,13 @@ class PipeWireSession(harness.Session):
         harness.wait_for("pipewire-pulse", lambda: os.path.exists(socket))
 
 
+@contextlib.contextmanager
 def session(kind):
-    return {"pulseaudio": Session, "pipewire-pulse": PipeWireSession}[kind]()
+    """Either. Counts as stalls also what ordinary threads of PulseAudio's niceness could not do in time: in both
+    servers the one that hands on what clients write is such a thread."""
+    with {"pulseaudio": Session, "pipewire-pulse": PipeWireSession}[kind]() as a_session:
+        a_session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), a_session.stalls_path, "-11"])
+        yield a_session
 
 
 def monitor_ms(a_session, total_ms, unit_ms):
