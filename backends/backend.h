@@ -73,7 +73,8 @@ struct backend {
     bool needs_target; /* -o wav needs -d FILE */
     bool for_auto;     /* `auto` considers it */
     bool has_mixer; /* a server that has this computer's devices, or is about to: `auto` takes no last resort then */
-    bool last_resort; /* `auto` takes it once no server with a mixer has been there for a while */
+    bool last_resort;  /* `auto` takes it once no server with a mixer has been there for a while */
+    int64_t period_ns; /* to ask for where --latency leaves room for it; 0: 256 frames at 48 kHz */
 
     /* Is a server with a real sink reachable now? 0, or -EHOSTDOWN (no server), -ENODEV (no sink). Logs nothing. */
     int (*probe)(const struct backend_context_params *params);

@@ -8,6 +8,9 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_PIPEWIRE
     &backend_pipewire,
 #endif
+#ifdef EARSHOT_PULSE
+    &backend_pulse,
+#endif
 #ifdef EARSHOT_JACK
     &backend_jack,
 #endif

@@ -9,6 +9,7 @@
 #include "backends/backend.h"
 
 extern const struct backend backend_pipewire;
+extern const struct backend backend_pulse;
 extern const struct backend backend_jack;
 extern const struct backend backend_wav;
 extern const struct backend backend_null;

@@ -10,7 +10,7 @@
 
 #define MS_NS          INT64_C(1000000)
 #define SECOND_NS      INT64_C(1000000000)
-#define PERIOD_MAX_NS  (256 * SECOND_NS / 48000)
+#define PERIOD_NS      (256 * SECOND_NS / 48000)
 #define PERIOD_MIN_NS  (64 * SECOND_NS / 48000)
 #define REPORT_NS      SECOND_NS
 #define PAUSE_LINE_NS  (3 * SECOND_NS) /* shorter pauses are the guest's business */
@@ -57,10 +57,11 @@ const char *stream_state_name(enum stream_state state)
     return names[state];
 }
 
-int64_t stream_period_ns(int64_t latency_ns, int64_t chunk_ns)
+int64_t stream_period_ns(const struct backend *backend, int64_t latency_ns, int64_t chunk_ns)
 {
+    int64_t most_ns = backend->period_ns ? backend->period_ns : PERIOD_NS;
     int64_t half_ns = (latency_ns - chunk_ns - MS_NS) / 2;
-    return latency_ns == 0 || half_ns < PERIOD_MIN_NS || half_ns > PERIOD_MAX_NS ? PERIOD_MAX_NS : half_ns;
+    return latency_ns == 0 || half_ns < PERIOD_MIN_NS || half_ns > most_ns ? most_ns : half_ns;
 }
 
 int stream_create(struct stream **stream, const struct stream_params *params, struct output *output,
@@ -193,7 +194,7 @@ static int open_stream(struct stream *stream)
         .channels = format->channels,
         .mask = format->mask,
         .source_rate = format->rate,
-        .period_ns = stream_period_ns(wanted_latency_ns(stream), stream->chunk_ns),
+        .period_ns = stream_period_ns(output_backend(stream->output), wanted_latency_ns(stream), stream->chunk_ns),
         .pull = stream_pull,
         .arg = stream,
     };

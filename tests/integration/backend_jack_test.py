@@ -11,8 +11,8 @@ import sys
 import time
 
 import harness
-from backend_pipewire_test import Remote, check_pulls
 from jack_session import JackSession
+from remote import Remote, check_pulls
 
 wait_for = harness.wait_for
 
@@ -381,7 +381,7 @@ def main():
         began = time.monotonic()
         try:
             with JackSession() as session:
-                remote = Remote(sys.argv[1], session, "jack")
+                remote = Remote(sys.argv[1], "jack", session.env)
                 try:
                     scenario(session, remote)
                     remote.close()

@@ -10,13 +10,14 @@ import array
 import contextlib
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+
+from remote import check_pulls, run, wait_for
 
 TOOLS = ["dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-metadata", "pw-cat",
          "pw-dump", "pw-link"]
@@ -36,19 +37,11 @@ class Server:
         self.processes = {}
         self.spawn("dbus", ["dbus-daemon", "--session", "--nofork", "--nopidfile",
                             "--address=" + self.env["DBUS_SESSION_BUS_ADDRESS"]])
-        self.wait_for(lambda: os.path.exists(self.dir + "/bus"), "the bus")
+        wait_for(lambda: os.path.exists(self.dir + "/bus"), "the bus")
 
     def spawn(self, name, command):
         self.processes[name] = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log,
                                                 stderr=self.log)
-
-    @staticmethod
-    def wait_for(condition, what, seconds=10):
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise AssertionError(f"waited {seconds} s for {what}")
-            time.sleep(0.02)
 
     def run(self, *command):
         return subprocess.run(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -56,9 +49,9 @@ class Server:
 
     def start(self, sinks=("testsink",)):
         self.spawn("pipewire", ["pipewire"])
-        self.wait_for(lambda: os.path.exists(self.dir + "/pipewire-0"), "pipewire")
+        wait_for(lambda: os.path.exists(self.dir + "/pipewire-0"), "pipewire")
         self.spawn("wireplumber", ["wireplumber"])
-        self.wait_for(lambda: "WirePlumber" in self.run("pw-cli", "ls", "Client"), "wireplumber")
+        wait_for(lambda: "WirePlumber" in self.run("pw-cli", "ls", "Client"), "wireplumber")
         for sink in sinks:
             self.add_sink(sink)
 
@@ -66,11 +59,11 @@ class Server:
         self.run("pw-cli", "create-node", "adapter",
                  f"{{ factory.name=support.null-audio-sink node.name={name} media.class=Audio/Sink "
                  f"object.linger=true audio.position=[{channels}] monitor.channel-volumes=true }}")
-        self.wait_for(lambda: f'"{name}"' in self.run("pw-cli", "ls", "Node"), name)
+        wait_for(lambda: f'"{name}"' in self.run("pw-cli", "ls", "Node"), name)
 
     def remove_sink(self, name):
         self.run("pw-cli", "destroy", name)
-        self.wait_for(lambda: f'"{name}"' not in self.run("pw-cli", "ls", "Node"), f"{name} to go")
+        wait_for(lambda: f'"{name}"' not in self.run("pw-cli", "ls", "Node"), f"{name} to go")
 
     def setting(self, key, value):
         self.run("pw-metadata", "-n", "settings", "0", key, str(value))
@@ -101,76 +94,6 @@ class Server:
             self.end(name)
         self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
-
-
-class Remote:
-    """backend_remote at the other end of a pipe."""
-
-    def __init__(self, program, server, backend="pipewire"):
-        self.process = subprocess.Popen([program, backend], env=server.env, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=False, bufsize=0)
-        self.pending = b""
-
-    def line(self, seconds):
-        end = time.monotonic() + seconds
-        while b"\n" not in self.pending:
-            left = end - time.monotonic()
-            assert left > 0 and select.select([self.process.stdout], [], [], left)[0], "no answer: it hangs"
-            data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, f"backend_remote died: {self.process.wait()}"
-            self.pending += data
-        line, self.pending = self.pending.split(b"\n", 1)
-        return line.decode()
-
-    def ask(self, command, seconds=5):
-        self.process.stdin.write(command.encode() + b"\n")
-        return self.line(seconds)
-
-    def ok(self, command, seconds=5):
-        answer = self.ask(command, seconds)
-        assert answer.startswith("ok"), f"{command}: {answer}"
-        return answer.split()[1:]
-
-    def dump(self, index):
-        self.process.stdin.write(b"dump %d\n" % index)
-        lines = []
-        while not lines or lines[-1] != "ok":
-            lines.append(self.line(5))
-        return lines[:-1]
-
-    def open(self, name="guest", channels=2, mask=3, period_us=5333, target="-", connect="connect"):
-        return int(self.ok(f"open {name} {channels} {mask:x} {period_us} {target} {connect}")[0])
-
-    def stats(self, index):
-        return {k: int(v) for k, v in (pair.split("=") for pair in self.ask(f"stats {index}").split())}
-
-    def settle(self, index, seconds=0.7):
-        """Stats of a window that begins now."""
-        self.stats(index)
-        time.sleep(seconds)
-        return self.stats(index)
-
-    def wait_state(self, command, state, seconds=8):
-        Server.wait_for(lambda: self.ask(command) == state, f"{command} to be {state}", seconds)
-
-    def wait_pulls(self, index, seconds=5):
-        self.stats(index)
-        Server.wait_for(lambda: self.stats(index)["pulls"] > 0, "a pull", seconds)
-
-    def close(self):
-        self.process.stdin.close()
-        try:
-            code = self.process.wait(8)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise AssertionError("backend_remote does not end")
-        assert code == 0, f"backend_remote ended with {code}"
-
-
-def check_pulls(stats):
-    assert stats["violations"] == 0, f"pulled after stop: {stats}"
-    assert stats["overlaps"] == 0, f"two pulls at once: {stats}"
-    assert stats["unflagged"] == 0, f"position did not continue and nobody said so: {stats}"
 
 
 def capture(server, sink, channels, seconds=1.0):
@@ -267,7 +190,7 @@ def quantum(server, remote):
     remote.wait_pulls(i)
     for frames in (1024, 64, 8192, 32, 256, 2048):
         server.setting("clock.force-quantum", frames)
-        Server.wait_for(lambda f=frames: remote.settle(i, 0.4)["min"] == f, f"quantum {frames}")
+        wait_for(lambda f=frames: remote.settle(i, 0.4)["min"] == f, f"quantum {frames}")
         stats = remote.settle(i)
         check_pulls(stats)
         assert stats["min"] == stats["max"] == frames, stats
@@ -283,7 +206,7 @@ def rate(server, remote):
     remote.wait_pulls(i)
     for hz, frames in ((44100, 256), (96000, 512), (48000, 256)):
         server.setting("clock.force-rate", hz)
-        Server.wait_for(lambda f=frames, h=hz: (lambda s: s["rate"] == h and s["min"] == f)(remote.settle(i, 0.3)),
+        wait_for(lambda f=frames, h=hz: (lambda s: s["rate"] == h and s["min"] == f)(remote.settle(i, 0.3)),
                         f"{hz} Hz and quantum {frames}")
         stats = remote.settle(i)
         check_pulls(stats)
@@ -348,7 +271,7 @@ def sinks(server, remote):
     remote.ask("event")
     clock = remote.stats(i)["clock"]
     server.remove_sink("second")
-    Server.wait_for(lambda: (lambda s: s["pulls"] > 0 and s["clock"] != clock)(remote.settle(i, 0.2)), "the move")
+    wait_for(lambda: (lambda s: s["pulls"] > 0 and s["clock"] != clock)(remote.settle(i, 0.2)), "the move")
     check_pulls(remote.stats(i))
     assert remote.ask(f"state {i}") == "ok"
     server.remove_sink("first")
@@ -501,35 +424,6 @@ def corked(server, remote):
     assert woken <= 2, f"{woken} wake-ups in 2 s while stopped"
 
 
-def main():
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing:
-        print("skipped: not installed: " + " ".join(missing))
-        return 77
-    scenarios = [basic, gate, probe, quantum, rate, surround, targets, names, sinks, many, restart, frozen,
-                 reopen, corked]
-    wanted = sys.argv[2:] or [s.__name__ for s in scenarios]
-    failed = 0
-    for scenario in scenarios:
-        if scenario.__name__ not in wanted:
-            continue
-        began = time.monotonic()
-        server = Server()
-        remote = Remote(sys.argv[1], server)
-        try:
-            scenario(server, remote)
-            remote.close()
-            result = "ok"
-        except AssertionError as error:
-            result = f"FAILED: {error}"
-            failed += 1
-        finally:
-            remote.process.kill()
-            remote.process.wait()
-            server.close()
-        print(f"{scenario.__name__}: {result} ({time.monotonic() - began:.1f} s)", flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(Server, "pipewire", [basic, gate, probe, quantum, rate, surround, targets, names, sinks, many, restart,
+                                      frozen, reopen, corked], TOOLS))

@@ -128,10 +128,10 @@ class Process:
 class Capture:
     """A recording of a sink's monitor."""
 
-    def __init__(self, session, name, sink, seconds, positions, passive):
+    def __init__(self, session, name, sink, seconds, positions, passive, program="earshot-capture"):
         self.session = session
         self.path = os.path.join(session.directory, f"{name}.capture")
-        argv = [built("earshot-capture"), sink, self.path, str(seconds), positions] + ["passive"] * passive
+        argv = [built(program), sink, self.path, str(seconds), positions] + ["passive"] * passive
         self.process = session.spawn(name, argv)
 
     def wait_running(self, seconds=5.0):

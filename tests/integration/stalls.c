@@ -3,6 +3,9 @@
  * earshot-stalls: a real-time ticker on each core that logs its own lateness. What it cannot do in time nobody could:
  * a glitch near one of its entries is the machine's, not the program's.
  *
+ * With a niceness the tickers are ordinary threads of that niceness: what they cannot do in time, a sound server that
+ * has no real-time priority could not either. Both may write into one file.
+ *
  * One line for each tick more than 1 ms late: "due_ns woke_ns cpu", CLOCK_MONOTONIC. Runs until SIGTERM.
  */
 #include <errno.h>
@@ -16,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +33,8 @@ struct ticker {
     int cpu;
     FILE *log; /* shared: stdio locks it */
     const atomic_bool *ended;
-    int error; /* of asking for SCHED_FIFO */
+    const char *nice; /* ordinary threads; or NULL */
+    int error;        /* of asking for SCHED_FIFO */
 };
 
 static int64_t now_ns(void)
@@ -46,7 +51,10 @@ static void *ticker_run(void *arg)
     CPU_ZERO(&set);
     CPU_SET((size_t)ticker->cpu, &set);
     pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-    ticker->error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){PRIORITY});
+    if (ticker->nice)
+        ticker->error = setpriority(PRIO_PROCESS, (id_t)gettid(), atoi(ticker->nice)) == 0 ? 0 : errno;
+    else
+        ticker->error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){PRIORITY});
     prctl(PR_SET_TIMERSLACK, 1UL);
 
     int64_t due = now_ns() + TICK_NS;
@@ -66,11 +74,11 @@ static void *ticker_run(void *arg)
 int main(int argc, char **argv)
 {
     static struct ticker tickers[CPUS_MAX];
-    if (argc != 2) {
-        fputs("Usage: earshot-stalls FILE\n", stderr);
+    if (argc != 2 && argc != 3) {
+        fputs("Usage: earshot-stalls FILE [NICENESS]\n", stderr);
         return 2;
     }
-    FILE *log = fopen(argv[1], "we");
+    FILE *log = fopen(argv[1], "ae");
     cpu_set_t allowed;
     if (!log || sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
         fprintf(stderr, "earshot-stalls: %s: %s\n", argv[1], strerror(errno));
@@ -88,7 +96,7 @@ int main(int argc, char **argv)
     for (int cpu = 0; cpu < CPU_SETSIZE && count < CPUS_MAX; cpu++) {
         if (!CPU_ISSET((size_t)cpu, &allowed))
             continue;
-        tickers[count] = (struct ticker){.cpu = cpu, .log = log, .ended = &ended};
+        tickers[count] = (struct ticker){.cpu = cpu, .log = log, .ended = &ended, .nice = argc == 3 ? argv[2] : NULL};
         if (pthread_create(&tickers[count].thread, NULL, ticker_run, &tickers[count]) == 0)
             count++;
     }
@@ -98,7 +106,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < count; i++) {
         pthread_join(tickers[i].thread, NULL);
         if (tickers[i].error)
-            fprintf(stderr, "earshot-stalls: cpu %d: no real-time priority: %s\n", tickers[i].cpu,
+            fprintf(stderr, "earshot-stalls: cpu %d: no such priority: %s\n", tickers[i].cpu,
                     strerror(tickers[i].error));
     }
     return fclose(log) == 0 && count > 0 ? 0 : 1;

@@ -164,8 +164,8 @@ static void test_bad_values(void **state)
 #else
         {"earshot -o wav", "not in this build"},
 #endif
-        {"earshot -o pulse",                  "not in this build"      },
-        {"earshot -o sndio",                  "null"                   },
+        {"earshot -o sndio",                  "not in this build"      },
+        {"earshot -o alsa",                   "null"                   },
         {"earshot -P",                        "no packet capture"      },
 #ifdef EARSHOT_JACK
         {"earshot --connect [",               "regular expression"     },
@@ -263,7 +263,7 @@ static void test_commands(void **state)
     assert_non_null(strstr(p.error, "earshot doctor --help"));
 
     /* Asking for help is never wrong, whatever else was asked for. */
-    parse(&p, "earshot -o pulse --help");
+    parse(&p, "earshot -o sndio --help");
     assert_int_equal(p.result, 0);
     assert_true(p.options.help);
     parse(&p, "earshot -V");

@@ -52,6 +52,11 @@ static void test_what_this_build_has(void **state)
 #else
     assert_null(backend_find("wav"));
 #endif
+#ifdef EARSHOT_PULSE
+    assert_true(backend_find("pulse")->for_auto);
+#else
+    assert_null(backend_find("pulse"));
+#endif
 #ifdef EARSHOT_PIPEWIRE
     assert_ptr_equal(backend_list()[0], backend_find("pipewire"));
     assert_true(backend_list()[0]->for_auto);

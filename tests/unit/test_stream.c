@@ -266,7 +266,7 @@ static void test_opens_with_first_feed(void **state)
     assert_int_equal(fake.params.channels, 2);
     assert_int_equal(fake.params.mask, 3);
     assert_int_equal(fake.params.source_rate, 48000);
-    assert_true(fake.params.period_ns == stream_period_ns(0, 20 * MS_NS));
+    assert_true(fake.params.period_ns == stream_period_ns(&backend, 0, 20 * MS_NS));
     pull(&f);
     assert_int_equal(state_of(&f), STREAM_STARTING);
     tear_down(&f);
@@ -425,14 +425,19 @@ static void test_period(void **state)
 {
     (void)state;
     int64_t most_ns = INT64_C(5333333), chunk_ns = 20 * MS_NS;
-    assert_true(stream_period_ns(0, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(200 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(32 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(29 * MS_NS, chunk_ns) == 4 * MS_NS);
-    assert_true(stream_period_ns(25 * MS_NS, chunk_ns) == 2 * MS_NS);
+    assert_true(stream_period_ns(&backend, 0, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&backend, 200 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&backend, 32 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&backend, 29 * MS_NS, chunk_ns) == 4 * MS_NS);
+    assert_true(stream_period_ns(&backend, 25 * MS_NS, chunk_ns) == 2 * MS_NS);
     /* What cannot be had plays as auto. */
-    assert_true(stream_period_ns(23 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(1 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&backend, 23 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&backend, 1 * MS_NS, chunk_ns) == most_ns);
+    struct backend slow = backend;
+    slow.period_ns = 10 * MS_NS;
+    assert_true(stream_period_ns(&slow, 0, chunk_ns) == 10 * MS_NS);
+    assert_true(stream_period_ns(&slow, 60 * MS_NS, chunk_ns) == 10 * MS_NS);
+    assert_true(stream_period_ns(&slow, 37 * MS_NS, chunk_ns) == 8 * MS_NS);
 }
 
 static void test_latency_above_chunk(void **state)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""PulseAudio, and PipeWire's, for harness.py's sessions."""
+
+import contextlib
+import json
+import os
+
+import harness
+
+POSITIONS = {"FL": "front-left", "FR": "front-right", "FC": "front-center", "LFE": "lfe", "RL": "rear-left",
+             "RR": "rear-right", "SL": "side-left", "SR": "side-right", "MONO": "mono"}
+
+
+class Session(harness.Session):
+    """A session with a PulseAudio. What is captured has the time at which the sink plays it, which is what Earshot
+    reckons with: unlike PipeWire's null sink, this one keeps no quantum to itself."""
+
+    tools = ("dbus-daemon", "pulseaudio", "pactl")
+    quantum = 0  # untold; see harness.monitor_ms
+
+    def __init__(self):
+        super().__init__()
+        os.mkdir(os.path.join(self.runtime, "pulse"), 0o700)
+
+    @property
+    def socket(self):
+        return os.path.join(self.runtime, "pulse", "native")
+
+    def start_server(self, rate=None, quantum=None):
+        modules = (f"module-native-protocol-unix socket={self.socket} auth-anonymous=1", "module-stream-restore")
+        self.server = [self.spawn("pulseaudio", [
+            "pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no",
+            *(word for module in modules for word in ("-L", module))])]
+        harness.wait_for("PulseAudio", lambda: os.path.exists(self.socket) and
+                         "Server Name" in self.run("pactl", "info", may_fail=True))
+
+    def kill_server(self):
+        super().kill_server()
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+
+    def list(self, what):
+        return json.loads(self.run("pactl", "-f", "json", "list", what) or "[]")
+
+    def stream(self, name):
+        return next((stream for stream in self.list("sink-inputs")
+                     if stream["properties"].get("application.name") == name), None)
+
+    def stream_names(self):
+        return sorted(stream["properties"]["application.name"] for stream in self.list("sink-inputs"))
+
+    def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
+        # norewinds: or it begins with two seconds of silence that nobody gets out of it.
+        self.run("pactl", "load-module", "module-null-sink", f"sink_name={name}", "format=float32le", f"rate={rate}",
+                 "norewinds=1", f"channels={len(positions.split())}",
+                 "channel_map=" + ",".join(POSITIONS[position] for position in positions.split()))
+        return name
+
+    def capture(self, sink="testsink", seconds=120, positions="FL,FR", name=None, passive=False):
+        name = name or f"capture-{sink}-{len(self.processes)}"
+        return harness.Capture(self, name, sink, seconds, positions, False, "earshot-pulse-capture")
+
+
+class PipeWireSession(harness.Session):
+    """A PipeWire that speaks PulseAudio's protocol."""
+
+    tools = harness.Session.tools + ("pipewire-pulse", "pactl")
+    quantum = 512  # a period of 256 that the server does not tell, and the one that PipeWire's null sink does not tell
+
+    list = Session.list
+    stream = Session.stream
+
+    def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
+        return super().sink(name, positions, f"audio.rate={rate}")
+
+    def start_server(self, rate=None, quantum=None):
+        super().start_server(rate, quantum or 256)
+        socket = os.path.join(self.runtime, "pulse", "native")
+        if os.path.exists(socket):
+            os.unlink(socket)
+        self.server.append(self.spawn("pipewire-pulse", ["pipewire-pulse"]))
+        harness.wait_for("pipewire-pulse", lambda: os.path.exists(socket))
+
+
+@contextlib.contextmanager
+def session(kind):
+    """Either. Counts as stalls also what ordinary threads of PulseAudio's niceness could not do in time: in both
+    servers the one that hands on what clients write is such a thread."""
+    with {"pulseaudio": Session, "pipewire-pulse": PipeWireSession}[kind]() as a_session:
+        a_session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), a_session.stalls_path, "-11"])
+        yield a_session
+
+
+def monitor_ms(a_session, total_ms, unit_ms):
+    """harness.monitor_ms for either."""
+    return harness.monitor_ms(total_ms, unit_ms, a_session.quantum)
+
+
