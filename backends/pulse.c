@@ -196,6 +196,7 @@ static bool stream_opening(const void *arg)
 
 static void stream_stop(struct backend_stream *s)
 {
+    atomic_store(&s->open, false);
     pa_threaded_mainloop_lock(s->context->loop);
     pulse_stream_set_started(s, false);
     pa_threaded_mainloop_unlock(s->context->loop);
@@ -206,6 +207,7 @@ static void stream_close(struct backend_stream *s)
     if (!s)
         return;
     struct backend_context *context = s->context;
+    atomic_store(&s->open, false);
     pa_threaded_mainloop_lock(context->loop);
     pulse_stream_disconnect(s);
     for (struct backend_stream **link = &context->streams; *link; link = &(*link)->next) {

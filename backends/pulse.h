@@ -24,7 +24,7 @@ struct backend_context {
     atomic_int state;
 };
 
-/* All of it under the loop's lock, but the state. */
+/* All of it under the loop's lock, but state and gate. */
 struct backend_stream {
     struct backend_context *context;
     struct backend_stream *next;
@@ -43,6 +43,9 @@ struct backend_stream {
     bool running;        /* the server has uncorked it */
     int error;           /* why it is not ready */
     atomic_int state;
+    /* The gate: no pull begins while it is closed. Main closes it before it asks for the lock, which it might wait long
+     * for where pulls are so slow that they follow each other without a pause. */
+    atomic_bool open;
 
     struct pulse_clock clock;
     struct pulse_lead lead;

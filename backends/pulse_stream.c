@@ -129,7 +129,7 @@ static uint32_t pull_period(struct backend_stream *s, uint32_t frames, uint32_t 
 static void fill(struct backend_stream *s)
 {
     const size_t room = pa_stream_writable_size(s->stream);
-    if (!s->running || s->clock.at_ns == 0 || room == (size_t)-1)
+    if (!s->running || !atomic_load(&s->open) || s->clock.at_ns == 0 || room == (size_t)-1)
         return;
     const int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
     const int64_t late = pulse_clock_frame(&s->clock, now_ns) - s->written;
@@ -148,7 +148,7 @@ static void fill(struct backend_stream *s)
         s->restarted = true;
 
     uint32_t skip = missed;
-    for (uint32_t left = periods > 1 ? periods : 1; lacks > 0; left -= left > 1) {
+    for (uint32_t left = periods > 1 ? periods : 1; lacks > 0 && atomic_load(&s->open); left -= left > 1) {
         const uint32_t done = pull_period(s, lacks / left, skip);
         if (done == 0)
             return;
@@ -484,6 +484,7 @@ void pulse_stream_set_started(struct backend_stream *s, bool started)
 {
     s->started = started;
     s->running = false;
+    atomic_store(&s->open, started);
     if (s->ready && started) {
         uncork(s);
         pulse_stream_check_rate(s); /* while it was corked the sink may have got another one */
