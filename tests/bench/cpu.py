@@ -95,12 +95,14 @@ class Bench:
         else:
             port = harness.free_port()
             reads, writes = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}"]
+            if transport == "udp":  # in bursts, as the driver's timer fires
+                writes += ["--tick", 1]
         earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-q", quality, "-t", 60, *more)
         guest, _ = session.guest(*writes, "--jitter", 2)
         return earshot, guest
 
     def playing(self, transport, quality):
-        reference_all, earshot_all, parts = [], [], ""
+        reference_all, earshot_all, above_all, parts = [], [], [], ""
         for _ in range(self.options.rounds):
             reference = self.session.spawn("reference", [harness.built("earshot-reference"), "testsink", quality,
                                                          f"{QUANTUM}/48000"])
@@ -109,10 +111,11 @@ class Bench:
             earshot, guest = self.start(transport, quality)
             percent, _, parts = measure(earshot, self.options.seconds)
             earshot_all.append(percent)
+            above_all.append(percent - reference_all[-1])
             memory = rss_kib(earshot.pid)
             guest.end()
             earshot.end()
-        above = median(earshot_all) - median(reference_all)
+        above = median(above_all)  # each with its neighbour in time: the machine's own speed changes
         self.judge(above <= ABOVE_MAX,
                    f"{transport} {quality}: {median(earshot_all):.2f} % of a core, the bare stream "
                    f"{median(reference_all):.2f} %: {above:+.2f} (at most +{ABOVE_MAX})")
@@ -156,6 +159,7 @@ def test():
             for quality in QUALITIES:
                 bench.playing(transport, quality)
             bench.idle(transport)
+        bench.playing("udp, one packet at a time,", "fastest")
         if options.growth:
             bench.growth()
     harness.check(not bench.missed, f"{len(bench.missed)} of the figures were missed")
