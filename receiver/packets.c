@@ -34,7 +34,7 @@ struct packet_sender {
     unsigned pending_flags;     /* for the next block */
     uint8_t carry[FRAME_BYTES]; /* the beginning of a frame whose rest is in the next packet */
     size_t carry_bytes;
-    /* One packet of another format, which plays if the next one agrees. */
+    /* One packet of another format or port, which plays if the next one agrees. */
     bool candidate;
     struct pcm_format candidate_format;
     uint16_t candidate_port;
@@ -160,18 +160,19 @@ static void emit(struct packet_batch *batch, struct packet_sender *sender, uint8
     sender->pending_flags = 0;
 }
 
-static void hold(struct packet_sender *sender, const struct pcm_format *format, const uint8_t *payload, size_t bytes,
-                 int64_t arrival_ns, int64_t window_ns)
+static void hold(struct packet_sender *sender, const struct pcm_format *format, uint16_t port, const uint8_t *payload,
+                 size_t bytes, int64_t arrival_ns, int64_t window_ns)
 {
     sender->candidate = true;
     sender->candidate_format = *format;
+    sender->candidate_port = port;
     sender->held_arrival_ns = arrival_ns;
     sender->held_window_ns = window_ns;
     sender->held_bytes = bytes <= HELD_BYTES ? bytes : 0;
     memcpy(sender->held, payload, sender->held_bytes);
 }
 
-/* A packet of another format came to nothing. */
+/* A packet of another format or port came to nothing. */
 static void forget_candidate(struct packets *p, struct packet_sender *sender)
 {
     if (!sender->candidate)
@@ -192,13 +193,19 @@ static bool has_long_header(uint8_t *packet, size_t size)
 
 /* Another stream of the guest's: it starts with a whole frame. On the same port the guest's bytes go on where they
  * stopped, also after a gap. */
-static void change_port(struct packet_sender *sender, uint16_t port, int64_t arrival_ns)
+static void begin_stream(struct packet_sender *sender, const struct pcm_format *format, uint16_t port,
+                         int64_t arrival_ns)
 {
-    sender->carry_bytes = 0;
-    if (arrival_ns - sender->port_changed_ns > PORT_CHANGE_NS)
+    if (!sender->agreed || !pcm_format_equal(&sender->format, format))
+        sender->pending_flags = BLOCK_RESYNC;
+    else if (arrival_ns - sender->port_changed_ns > PORT_CHANGE_NS)
         sender->pending_flags |= BLOCK_RESYNC;
-    sender->port_changed_ns = arrival_ns;
+    sender->candidate = false;
+    sender->agreed = true;
+    sender->format = *format;
     sender->port = port;
+    sender->port_changed_ns = arrival_ns;
+    sender->carry_bytes = 0;
 }
 
 void packets_take(struct packets *p, struct packet_batch *batch, struct in_addr from, in_port_t port, uint8_t *packet,
@@ -225,30 +232,21 @@ void packets_take(struct packets *p, struct packet_batch *batch, struct in_addr 
     sender->heard_ns = arrival_ns;
     if (gap)
         sender->pending_flags |= BLOCK_GAP;
-
-    if (sender->agreed && pcm_format_equal(&sender->format, &format)) {
+    if (sender->agreed && sender->port == port && pcm_format_equal(&sender->format, &format)) {
         forget_candidate(p, sender);
-        if (sender->port != port)
-            change_port(sender, port, arrival_ns);
         emit(batch, sender, payload, (size_t)bytes, arrival_ns, window_ns);
         return;
     }
-    /* From another port than the first it is no second word for it: noise that has a header by chance, or a stream
-     * that nobody has begun. */
-    if (!sender->candidate || gap || !pcm_format_equal(&sender->candidate_format, &format) ||
-        sender->candidate_port != port) {
+    /* What begins with another format or from another port is believed when a second packet agrees: what somebody else
+     * at that address sends, or noise that has a header by chance, is not played into the guest's sound. */
+    bool second = sender->candidate && !gap && sender->candidate_port == port &&
+                  pcm_format_equal(&sender->candidate_format, &format);
+    if (!second) {
         forget_candidate(p, sender);
-        hold(sender, &format, payload, (size_t)bytes, arrival_ns, window_ns);
-        sender->candidate_port = port;
+        hold(sender, &format, port, payload, (size_t)bytes, arrival_ns, window_ns);
         return;
     }
-    sender->candidate = false;
-    sender->agreed = true;
-    sender->format = format;
-    sender->port = port;
-    sender->port_changed_ns = arrival_ns;
-    sender->carry_bytes = 0;
-    sender->pending_flags = BLOCK_RESYNC;
+    begin_stream(sender, &format, port, arrival_ns);
     if (p->begun)
         p->begun(p->arg, &format, (size_t)bytes);
     /* The held packet moves into the batch: until its block is heard the sender may hold another. */
