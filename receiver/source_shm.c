@@ -12,14 +12,17 @@
 
 #define MS 1000000LL
 
-#define BACKLOG_NS      (300 * MS) /* older audio is not worth playing any more */
-#define GAP_NS          (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
-#define GAP_CHUNKS      4
-#define RETRY_NS        (500 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
-#define WATCH_NS        (100 * MS) /* between two looks at what happens in its directory */
-#define CONFIRM_NS      (1 * MS)   /* until the second look at a new header */
-#define NOMINAL_NS      (20 * MS)
-#define LONG_IDLE_NS    (3600000 * MS)
+#define BACKLOG_NS   (300 * MS) /* older audio is not worth playing any more */
+#define GAP_NS       (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
+#define GAP_CHUNKS   4
+#define RETRY_NS     (500 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
+#define SETTLE_NS    (5 * MS)   /* who has made a file needs a moment to give it its size */
+#define WATCH_NS     (100 * MS) /* between two looks at what happens in its directory */
+#define CONFIRM_NS   (1 * MS)   /* until the second look at a new header */
+#define NOMINAL_NS   (20 * MS)
+#define LONG_IDLE_NS (3600000 * MS)
+#define STALE_IDLE_NS                                                                                                \
+    (8000 * MS)           /* a ring that was there: looked at every 8 ms until its first chunk, in case it is dead */
 #define BLOCKS_PER_LOOK 2 /* the chunk that ends past the memory splits a backlog once */
 
 struct source_shm {
@@ -323,7 +326,8 @@ static void start_stream(struct source_shm *s, const struct scream_shm_header *h
     s->pending_flags = BLOCK_RESYNC;
     s->refused = (struct scream_shm_header){0};
     set_state(s, SOURCE_LISTENING, "", "");
-    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns);
+    int64_t idle_ns = fresh ? 0 : STALE_IDLE_NS;
+    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns - idle_ns);
     take(s, advance, since_ns, now_ns);
 }
 
@@ -384,15 +388,14 @@ static void look(struct source_shm *s, int64_t now_ns)
     s->base.wake_ns = now_ns + CONFIRM_NS;
 }
 
-/* The first thing that happens is acted on at once; where others' files come and go all the time, ten times a second. */
+/* The first thing that happens is acted on nearly at once; where others' files come and go all the time, ten times a second. */
 static void follow_watch(struct source_shm *s, int64_t now_ns)
 {
     bool ready = s->base.watch_ready;
     /* A guest that still plays holds on to its file, whatever its name is given to: seen when it stops. */
     bool playing = s->open && now_ns - s->change_ns < RETRY_NS;
     if (shm_watch_happened(&s->watch, s->path) && !playing) {
-        s->check_ns = now_ns;
-        s->base.wake_ns = now_ns;
+        s->check_ns = s->base.wake_ns = now_ns + SETTLE_NS;
     }
     s->watch_ns = ready ? now_ns + WATCH_NS : INT64_MAX;
     s->base.watch_fd = ready ? 0 : s->watch.fd;

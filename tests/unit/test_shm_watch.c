@@ -179,16 +179,16 @@ static void test_source_sees_at_once(void **state)
     pass(r, 10 * SECOND);
     assert_int_equal(r->source->status.state, SOURCE_NO_FILE);
     create(r->path, BYTES);
-    pass(r, 1 * MS);
+    pass(r, 6 * MS);
     assert_int_equal(r->source->status.state, SOURCE_NO_RING);
     r->now_ns += 10 * SECOND;
     unlink(r->path);
-    pass(r, 1 * MS);
+    pass(r, 6 * MS);
     assert_int_equal(r->source->status.state, SOURCE_NO_FILE);
     pass(r, SECOND);
     create(r->other, 0);
     assert_int_equal(rename(r->other, r->path), 0);
-    pass(r, 1 * MS);
+    pass(r, 6 * MS);
     assert_int_equal(r->source->status.state, SOURCE_EMPTY);
 }
 
