@@ -179,8 +179,10 @@ static void forget_candidate(struct packets *p, struct packet_sender *sender)
         return;
     sender->candidate = false;
     p->counters->rejected++;
-    p->counters->rejected_from = (uint32_t)sender->name.id;
-    p->counters->rejected_long = false;
+    if (!sender->agreed || !pcm_format_equal(&sender->candidate_format, &sender->format)) {
+        p->counters->rejected_from = (uint32_t)sender->name.id; /* who it was is known, and that it made no sense */
+        p->counters->rejected_long = false;
+    }
     p->counters->dropped_frames += sender->held_bytes / pcm_frame_bytes(&sender->candidate_format);
 }
 

@@ -52,7 +52,7 @@ enum source_kind { SOURCE_SHM, SOURCE_UDP, SOURCE_PCAP };
 
 /* What a source waits for, for the log and status. Each is one line, once, when it changes. */
 enum source_state {
-    SOURCE_LISTENING, /* UDP: socket open, joined. pcap: capturing. shm: ring mapped/opened, header may still be all zero */
+    SOURCE_LISTENING,    /* UDP: socket open, joined. pcap: capturing. shm: ring opened, header may be all zero */
     SOURCE_NO_FILE,      /* shm: not there yet */
     SOURCE_NO_ACCESS,    /* shm: not readable; pcap: not allowed to capture */
     SOURCE_EMPTY,        /* shm: too short to be a ring yet */

@@ -274,8 +274,8 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
 /* Has something happened that main speaks about? */
 static bool same_trouble(const struct source_counters *a, const struct source_counters *b)
 {
-    return a->rejected == b->rejected && a->ignored == b->ignored && a->lost_packets == b->lost_packets &&
-           a->unjoined == b->unjoined && a->buffer_ns == b->buffer_ns;
+    return a->rejected == b->rejected && a->ignored == b->ignored && a->fragments == b->fragments &&
+           a->lost_packets == b->lost_packets && a->unjoined == b->unjoined && a->buffer_ns == b->buffer_ns;
 }
 
 static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
