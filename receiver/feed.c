@@ -19,7 +19,11 @@
 #define SPLICE_MS         3
 #define REDRAW_RATE_SIGMA 50e-6
 #define REDRAW_SIGMAS     1.5
-#define PHASE_KNOWN_S     3e-3 /* worse than this, a lateness says more of the line than of the guest */
+#define PEAK_MS           200
+#define SOFT_MS           500
+#define SOFT_PEAK_MIN     0.01f /* where nothing was to be heard: -40 dB */
+#define SOFT_DECAY_MS     50    /* in which the limiter forgets a peak to a third */
+#define PHASE_KNOWN_S     3e-3  /* worse than this, a lateness says more of the line than of the guest */
 
 /* What is known of a source before it has said anything: enough for a guest whose timer ticks every 15.6 ms and whose
  * first chunk happened to be the most punctual of all. */
@@ -54,6 +58,10 @@ struct feed {
     float last_frame[PCM_CHANNELS_MAX]; /* for a splice without a click */
     float splice[PCM_CHANNELS_MAX];
     uint32_t splice_left;
+
+    /* A soft start: what is louder than the ceiling is turned down to it. */
+    uint32_t soft_left; /* frames; 0: over */
+    float ceiling, ceiling_rise, envelope, envelope_decay;
 };
 
 int feed_create(struct feed **feed, const struct pcm_format *format, enum source_kind kind)
@@ -115,14 +123,54 @@ int64_t feed_idle_at_ns(const struct feed *feed)
     return feed->last_arrival_ns ? feed->last_arrival_ns + idle_after_ns(feed) : INT64_MAX;
 }
 
-/* Adds what leads from the frame before a gap to the first one after it, fading away: a step becomes a curve. */
+/* Leads from the frame before a gap to what comes after it: a step becomes a curve, and nothing on it is louder than
+ * the louder of the two. */
 static void splice(struct feed *feed, float *samples, size_t frames)
 {
     uint32_t length = feed->format.rate * SPLICE_MS / 1000;
     for (size_t i = 0; i < frames && feed->splice_left > 0; i++, feed->splice_left--) {
         float rest = (float)feed->splice_left / (float)length;
+        for (unsigned c = 0; c < feed->format.channels; c++) {
+            float *sample = &samples[i * feed->format.channels + c];
+            *sample += (feed->splice[c] - *sample) * rest * rest;
+        }
+    }
+}
+
+float feed_recent_peak(const struct feed *feed)
+{
+    /* The writer alone overwrites what lies there, read or not. */
+    uint64_t end = frame_ring_written(&feed->ring), frames = feed->format.rate / (1000 / PEAK_MS);
+    float peak = 0.0f;
+    for (uint64_t at = end > frames ? end - frames : 0; at < end; at++) {
+        const float *frame = feed->ring.samples + (at & (feed->ring.capacity_frames - 1)) * feed->format.channels;
         for (unsigned c = 0; c < feed->format.channels; c++)
-            samples[i * feed->format.channels + c] += feed->splice[c] * rest * rest;
+            peak = fmaxf(peak, fabsf(frame[c]));
+    }
+    return fminf(peak, 1.0f);
+}
+
+void feed_start_softly(struct feed *feed, float peak)
+{
+    feed->soft_left = feed->format.rate * SOFT_MS / 1000;
+    feed->ceiling = fmaxf(peak, SOFT_PEAK_MIN);
+    feed->ceiling_rise = powf(1.0f / feed->ceiling, 1.0f / (float)feed->soft_left);
+    feed->envelope = 0.0f;
+    feed->envelope_decay = expf(-1000.0f / (float)(feed->format.rate * SOFT_DECAY_MS));
+}
+
+static void soften(struct feed *feed, float *samples, size_t frames)
+{
+    const unsigned channels = feed->format.channels;
+    for (size_t i = 0; i < frames && feed->soft_left > 0; i++, feed->soft_left--) {
+        float *frame = samples + i * channels;
+        feed->envelope *= feed->envelope_decay;
+        for (unsigned c = 0; c < channels; c++)
+            feed->envelope = fmaxf(feed->envelope, fabsf(frame[c]));
+        float gain = feed->envelope > feed->ceiling ? feed->ceiling / feed->envelope : 1.0f;
+        for (unsigned c = 0; c < channels; c++)
+            frame[c] *= gain;
+        feed->ceiling *= feed->ceiling_rise;
     }
 }
 
@@ -141,11 +189,11 @@ static uint32_t store(struct feed *feed, const struct block *block, bool gap)
             room = block->frames - done;
         pcm_decode(at, block->data + (size_t)done * frame_bytes, room * channels, feed->format.bits);
         if (gap && done == 0) {
-            for (unsigned c = 0; c < channels; c++)
-                feed->splice[c] = feed->last_frame[c] - at[c];
+            memcpy(feed->splice, feed->last_frame, channels * sizeof *at);
             feed->splice_left = feed->format.rate * SPLICE_MS / 1000;
         }
         splice(feed, at, room);
+        soften(feed, at, room);
         memcpy(feed->last_frame, at + (room - 1) * channels, channels * sizeof *at);
         frame_ring_commit(&feed->ring, room);
         done += (uint32_t)room;

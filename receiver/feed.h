@@ -18,6 +18,13 @@ struct feed;
 int feed_create(struct feed **feed, const struct pcm_format *format, enum source_kind kind);
 void feed_destroy(struct feed *feed);
 
+/* [src] The loudest sample of the last 200 ms of what was written, 0..1. */
+float feed_recent_peak(const struct feed *feed);
+
+/* [src] Before the first write: begins no louder than `peak` (0..1), and reaches full scale half a second later, evenly
+ * in dB. For what takes the place of sound in another format: if that is no change but garbage, it is no blast. */
+void feed_start_softly(struct feed *feed, float peak);
+
 /* [src] Decodes and stores; updates clock and lateness. now_ns: CLOCK_MONOTONIC at which the frames become readable
  * (the block's own arrival_ns may lie before). Frames that do not fit are dropped and counted. */
 void feed_write(struct feed *feed, const struct block *block, int64_t now_ns);

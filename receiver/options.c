@@ -358,10 +358,17 @@ static bool says_playback(enum options_command command, int argc, char **argv)
 /* Known, but not in this build: the answer is one line, not silence. */
 static int check_available(const struct options *options, char error[OPTABLE_ERROR_MAX])
 {
-    if (options->source == FROM_PCAP) {
-        snprintf(error, OPTABLE_ERROR_MAX, "-P: this build has no packet capture");
+#ifdef EARSHOT_PCAP
+    if (options->source == FROM_PCAP && !options->interface) {
+        snprintf(error, OPTABLE_ERROR_MAX, "-P: needs -i, the interface to capture on");
         return -EINVAL;
     }
+#else
+    if (options->source == FROM_PCAP) {
+        snprintf(error, OPTABLE_ERROR_MAX, "-P: this earshot was built without libpcap (EARSHOT_PCAP)");
+        return -EINVAL;
+    }
+#endif
     if (options->connect && !backend_find("jack")) {
         snprintf(error, OPTABLE_ERROR_MAX, "--connect: this build has no JACK");
         return -EINVAL;

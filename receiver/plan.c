@@ -22,7 +22,7 @@ bool plan_same_source(const struct config *a, const struct config *b)
     if (x->source == FROM_SHM)
         return !strcmp(x->shm_path, y->shm_path);
     return x->port == y->port && same_text(x->interface, y->interface) &&
-           (x->source == FROM_UNICAST || !strcmp(x->group, y->group));
+           (x->source != FROM_MULTICAST || !strcmp(x->group, y->group));
 }
 
 int plan_find_source(const struct plan *plan, const struct config *config)

@@ -15,8 +15,8 @@
 
 /* Who sent a block. Two senders are the same where the ids are. */
 struct sender {
-    uint64_t id;    /* UDP: the IPv4 address; shared memory: 0 */
-    char label[48]; /* UDP: "192.168.122.50"; shared memory: the file's basename. Names the stream. */
+    uint64_t id;    /* UDP, pcap: the IPv4 address; shared memory: 0 */
+    char label[48]; /* UDP, pcap: "192.168.122.50"; shared memory: the file's basename. Names the stream. */
     bool claimed;   /* somebody asked for just this one: strangers never take its place */
 };
 
@@ -52,15 +52,15 @@ enum source_kind { SOURCE_SHM, SOURCE_UDP, SOURCE_PCAP };
 
 /* What a source waits for, for the log and status. Each is one line, once, when it changes. */
 enum source_state {
-    SOURCE_LISTENING,    /* UDP: socket open, joined. shm: ring mapped/opened, header may still be all zero */
+    SOURCE_LISTENING,    /* UDP: socket open, joined. pcap: capturing. shm: ring opened, header may be all zero */
     SOURCE_NO_FILE,      /* shm: not there yet */
-    SOURCE_NO_ACCESS,    /* shm: not readable */
+    SOURCE_NO_ACCESS,    /* shm: not readable; pcap: not allowed to capture */
     SOURCE_EMPTY,        /* shm: too short to be a ring yet */
     SOURCE_NO_RING,      /* shm: no magic: driver not started, or could not map it */
     SOURCE_BAD_HEADER,   /* shm: magic, but fields that cannot be: `detail` says which */
     SOURCE_TAKEN,        /* shm: another earshot plays it */
     SOURCE_PORT_BUSY,    /* UDP: another program has the port */
-    SOURCE_NO_INTERFACE, /* UDP: -i names one that does not exist yet, or none can do multicast */
+    SOURCE_NO_INTERFACE, /* UDP, pcap: -i names one that does not exist yet; UDP: or none can do multicast */
     SOURCE_FAILED,       /* anything else; errno in `detail` */
 };
 
@@ -72,9 +72,10 @@ struct source_status {
 struct source_counters {
     uint64_t blocks;
     uint64_t rejected;       /* packets that are no Scream packet, headers that cannot be */
-    uint64_t ignored;        /* UDP: packets of senders that are not among those wanted */
+    uint64_t fragments;      /* pcap: pieces of packets too long for the network, which nobody puts together here */
+    uint64_t ignored;        /* UDP, pcap: packets of senders that are not among those wanted */
     uint64_t dropped_frames; /* stale, overwritten while reading, or beyond what the ring holds */
-    uint64_t lost_packets;   /* UDP: the kernel had no room for them */
+    uint64_t lost_packets;   /* UDP, pcap: the kernel had no room for them */
     uint64_t wakeups;
 
     /* UDP: what main says about it, once */
@@ -120,5 +121,14 @@ struct source_udp_params {
     unsigned from_count;   /* at most SOURCE_SENDERS_MAX */
 };
 int source_udp_open(struct source **source, const struct source_udp_params *params);
+
+/* What an interface sees of packets to the port, whoever they are for. Only in builds with EARSHOT_PCAP. */
+struct source_pcap_params {
+    uint16_t port;
+    const char *interface; /* name (need not exist yet) or address; at most 15 characters */
+    const uint32_t *from;  /* as above */
+    unsigned from_count;
+};
+int source_pcap_open(struct source **source, const struct source_pcap_params *params);
 
 #endif

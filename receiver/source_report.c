@@ -37,6 +37,13 @@ static void say_strangers(struct source_report *report, const char *where, const
                  "%s: %s sends, too, but is not among those to play (--from). From now on only counted.", where,
                  address_text(c->ignored_from, address));
     }
+    if (c->fragments && !report->fragments_told) {
+        report->fragments_told = true;
+        log_line(log, LOG_LEVEL_WARNING,
+                 "%s: packets come in pieces, too long for the network as a whole, and a capture does not put them "
+                 "together. Let the sender make shorter ones.",
+                 where);
+    }
 }
 
 static void say_limits(struct source_report *report, const char *where, const struct log *log)

@@ -15,7 +15,7 @@
 /* Zeroed: nothing has happened and nothing has been said. */
 struct source_report {
     struct source_counters counters; /* the latest, set by who gets them */
-    bool rejected_told, ignored_told, buffer_told;
+    bool rejected_told, ignored_told, fragments_told, buffer_told;
     uint32_t unjoined_told;
     uint64_t lost_told;
     int64_t lost_told_ns, lost_gap_ns;

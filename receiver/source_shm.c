@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/poller.h"
 #include "receiver/shm_file.h"
+#include "receiver/shm_watch.h"
 #include "receiver/source.h"
 #include "ringbuf/scream_shm.h"
 
@@ -11,13 +12,17 @@
 
 #define MS 1000000LL
 
-#define BACKLOG_NS      (300 * MS) /* older audio is not worth playing any more */
-#define GAP_NS          (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
-#define GAP_CHUNKS      4
-#define RETRY_NS        (1000 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
-#define CONFIRM_NS      (1 * MS)    /* until the second look at a new header */
-#define NOMINAL_NS      (20 * MS)
-#define LONG_IDLE_NS    (3600000 * MS)
+#define BACKLOG_NS   (300 * MS) /* older audio is not worth playing any more */
+#define GAP_NS       (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
+#define GAP_CHUNKS   4
+#define RETRY_NS     (500 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
+#define SETTLE_NS    (5 * MS)   /* who has made a file needs a moment to give it its size */
+#define WATCH_NS     (100 * MS) /* between two looks at what happens in its directory */
+#define CONFIRM_NS   (1 * MS)   /* until the second look at a new header */
+#define NOMINAL_NS   (20 * MS)
+#define LONG_IDLE_NS (3600000 * MS)
+#define STALE_IDLE_NS                                                                                                \
+    (8000 * MS)           /* a ring that was there: looked at every 8 ms until its first chunk, in case it is dead */
 #define BLOCKS_PER_LOOK 2 /* the chunk that ends past the memory splits a backlog once */
 
 struct source_shm {
@@ -25,6 +30,8 @@ struct source_shm {
     char *path;
     struct sender sender;
     struct shm_file file;
+    struct shm_watch watch;
+    int64_t watch_ns; /* when to listen to it again; INT64_MAX: all the time */
     int64_t check_ns; /* when to see whether the path still names this file */
     bool had_ring;    /* in this file */
 
@@ -89,6 +96,9 @@ static void close_file(struct source_shm *s)
 
 static int open_file(struct source_shm *s, int64_t now_ns)
 {
+    shm_watch_open(&s->watch, s->path);
+    if (s->watch_ns == INT64_MAX)
+        s->base.watch_fd = s->watch.fd;
     int error = shm_file_open(&s->file, s->path);
     switch (error) {
     case 0:
@@ -316,7 +326,8 @@ static void start_stream(struct source_shm *s, const struct scream_shm_header *h
     s->pending_flags = BLOCK_RESYNC;
     s->refused = (struct scream_shm_header){0};
     set_state(s, SOURCE_LISTENING, "", "");
-    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns);
+    int64_t idle_ns = fresh ? 0 : STALE_IDLE_NS;
+    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns - idle_ns);
     take(s, advance, since_ns, now_ns);
 }
 
@@ -377,13 +388,32 @@ static void look(struct source_shm *s, int64_t now_ns)
     s->base.wake_ns = now_ns + CONFIRM_NS;
 }
 
+/* The first thing that happens is acted on nearly at once; where others' files come and go all the time, ten times a second. */
+static void follow_watch(struct source_shm *s, int64_t now_ns)
+{
+    bool ready = s->base.watch_ready;
+    /* A guest that still plays holds on to its file, whatever its name is given to: seen when it stops. */
+    bool playing = s->open && now_ns - s->change_ns < RETRY_NS;
+    if (shm_watch_happened(&s->watch, s->path) && !playing) {
+        s->check_ns = s->base.wake_ns = now_ns + SETTLE_NS;
+    }
+    s->watch_ns = ready ? now_ns + WATCH_NS : INT64_MAX;
+    s->base.watch_fd = ready ? 0 : s->watch.fd;
+    s->base.watch_ready = false;
+}
+
 static int source_shm_next(struct source *source, struct block *block, int64_t now_ns)
 {
     struct source_shm *s = (struct source_shm *)source;
+    if (source->watch_ready || now_ns >= s->watch_ns)
+        follow_watch(s, now_ns);
     if (s->block_next == s->block_count && now_ns >= source->wake_ns)
         look(s, now_ns);
-    if (s->block_next == s->block_count)
+    if (s->block_next == s->block_count) {
+        if (source->wake_ns > s->watch_ns)
+            source->wake_ns = s->watch_ns;
         return 0;
+    }
     *block = s->blocks[s->block_next++];
     source->counters.blocks++;
     return 1;
@@ -393,6 +423,7 @@ static void source_shm_close(struct source *source)
 {
     struct source_shm *s = (struct source_shm *)source;
     close_file(s);
+    shm_watch_close(&s->watch);
     free(s->buffer);
     free(s->path);
     free(s);
@@ -420,6 +451,8 @@ int source_shm_open(struct source **source, const char *path)
     s->base = (struct source){.ops = &source_shm_ops, .kind = SOURCE_SHM, .fd = -1, .wake_ns = 0};
     snprintf(s->sender.label, sizeof s->sender.label, "%s", name);
     s->file = SHM_FILE_CLOSED;
+    s->watch = SHM_WATCH_CLOSED;
+    s->watch_ns = INT64_MAX;
     s->before_ns = -1;
     set_state(s, SOURCE_LISTENING, "", ""); /* until the first look that finds a fault */
     *source = &s->base;

@@ -17,6 +17,7 @@
 #define SECOND_NS  INT64_C(1000000000)
 #define GONE_NS    (600 * SECOND_NS)
 #define RETRY_NS   (50 * MS_NS)  /* the queue was full */
+#define SOFT_NS    SECOND_NS     /* another format so soon after sound begins softly */
 #define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
 #define BUSY_NS    (10 * MS_NS)  /* without sleep; then one is due, for the kernel's real-time limit and for others */
 #define NAP_NS     (MS_NS / 10)
@@ -148,6 +149,8 @@ static struct feed *new_feed(struct source_thread *t, struct slot *slot, const s
     bool claimed = is_claimed(input, block);
     t->stranger_count += !claimed;
     t->stranger_count -= slot->feed && !slot->claimed;
+    if (slot->feed && now_ns - slot->heard_ns < SOFT_NS)
+        feed_start_softly(feed, feed_recent_peak(slot->feed));
     *slot = (struct slot){
         .feed = feed, .source = input->number, .sender = block->sender, .claimed = claimed, .created_ns = now_ns};
     return feed;
@@ -165,8 +168,10 @@ static void write_feed(struct source_thread *t, const struct input *input, const
     }
 
     bool known = slot->feed && pcm_format_equal(feed_format(slot->feed), &block->format);
-    if (!known && !new_feed(t, slot, input, block, now_ns))
+    if (!known && !new_feed(t, slot, input, block, now_ns)) {
+        input->source->counters.dropped_frames += block->frames;
         return;
+    }
     slot->heard_ns = now_ns;
     feed_write(slot->feed, block, now_ns);
 
@@ -269,8 +274,8 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
 /* Has something happened that main speaks about? */
 static bool same_trouble(const struct source_counters *a, const struct source_counters *b)
 {
-    return a->rejected == b->rejected && a->ignored == b->ignored && a->lost_packets == b->lost_packets &&
-           a->unjoined == b->unjoined && a->buffer_ns == b->buffer_ns;
+    return a->rejected == b->rejected && a->ignored == b->ignored && a->fragments == b->fragments &&
+           a->lost_packets == b->lost_packets && a->unjoined == b->unjoined && a->buffer_ns == b->buffer_ns;
 }
 
 static int64_t tell_counters(struct source_thread *t, int64_t now_ns)

@@ -102,6 +102,12 @@ static void describe(struct entry *entry, const struct options *options)
         snprintf(entry->listening, sizeof(entry->listening), "Listening to %s.", options->shm_path);
         return;
     }
+    if (entry->kind == SOURCE_PCAP) {
+        snprintf(entry->where, sizeof(entry->where), "%s:%u", options->interface, options->port);
+        snprintf(entry->listening, sizeof(entry->listening), "Capturing packets to port %u on %s.", options->port,
+                 options->interface);
+        return;
+    }
     bool multicast = options->source == FROM_MULTICAST;
     snprintf(entry->where, sizeof(entry->where), "%s:%u", multicast ? options->group : "unicast", options->port);
     snprintf(entry->listening, sizeof(entry->listening), "Listening to %s%s on port %u%s%s.",
@@ -195,11 +201,26 @@ static int take_lock(struct sources *s, struct entry *entry)
     return 0;
 }
 
+/* -ENOSYS: not in this build, which the options do not let through. */
+static int open_pcap(struct source **source, const struct options *options)
+{
+#ifdef EARSHOT_PCAP
+    return source_pcap_open(source,
+                            &(struct source_pcap_params){.port = options->port, .interface = options->interface});
+#else
+    (void)source;
+    (void)options;
+    return -ENOSYS;
+#endif
+}
+
 static int open_source(const struct entry *entry, struct source **source)
 {
     const struct options *options = &entry->config->options;
     if (entry->kind == SOURCE_SHM)
         return source_shm_open(source, options->shm_path);
+    if (entry->kind == SOURCE_PCAP)
+        return open_pcap(source, options);
     struct source_udp_params params = {.port = options->port,
                                        .group = options->source == FROM_MULTICAST ? options->group : NULL,
                                        .interface = options->interface};

@@ -52,13 +52,14 @@ static struct json_object *latency_object(const struct playout_stats *stats)
 
 static struct json_object *stream_object(const struct stream_status *stream)
 {
+    static const char *const kinds[] = {[SOURCE_SHM] = "shm", [SOURCE_UDP] = "udp", [SOURCE_PCAP] = "pcap"};
     const struct playout_stats *stats = &stream->stats;
     struct json_object *object = json_object_new_object();
     add(object, "name", json_object_new_string(stream->name));
     add(object, "state", json_object_new_string(stream_state_name(stream->state)));
 
     struct json_object *source = json_object_new_object();
-    add(source, "kind", json_object_new_string(stream->kind == SOURCE_SHM ? "shm" : "udp"));
+    add(source, "kind", json_object_new_string(kinds[stream->kind]));
     add(source, "address", json_object_new_string(stream->address));
     add(source, "lost_packets", json_object_new_uint64(stream->counters.lost_packets));
     add(source, "rejected_packets", json_object_new_uint64(stream->counters.rejected));

@@ -377,6 +377,90 @@ static void splice(void **state)
     }
 }
 
+/* A guest's own full-scale square wave, cut anywhere: the splice is no louder than that. */
+static void splice_is_not_louder(void **state)
+{
+    (void)state;
+    for (uint32_t offset = 0; offset < 50; offset++) {
+        struct feed *feed = feed_of(48000, 32, 1, SOURCE_SHM);
+        float samples[CHUNK];
+        uint8_t bytes[CHUNK * 4];
+        for (unsigned chunk = 0; chunk < 2; chunk++) {
+            for (uint32_t i = 0; i < CHUNK; i++)
+                samples[i] = (i + chunk * offset) / 24 % 2 ? -0.99f : 0.99f;
+            pcm_encode(bytes, samples, CHUNK, 32);
+            const struct block block = {.format = *feed_format(feed),
+                                        .data = bytes,
+                                        .frames = CHUNK,
+                                        .chunk_frames = CHUNK,
+                                        .arrival_ns = START_NS + chunk * CHUNK_NS,
+                                        .flags = chunk ? BLOCK_GAP : 0};
+            feed_write(feed, &block, block.arrival_ns);
+        }
+        size_t frames;
+        const float *at = frame_ring_peek(feed_ring(feed), 0, &frames);
+        assert_int_equal(frames, 2 * CHUNK);
+        for (size_t i = 0; i < frames; i++)
+            assert_true(fabsf(at[i]) <= 0.9901f);
+        assert_near(feed_recent_peak(feed), 0.99, 1e-4);
+        feed_destroy(feed);
+    }
+}
+
+static uint32_t random_sample(uint32_t *random)
+{
+    *random = *random * 1664525 + 1013904223;
+    return *random;
+}
+
+/* Full-scale noise where a softer sound was: never louder than that and what half a second allows. */
+static void soft_start(void **state)
+{
+    (void)state;
+    static const float peaks[] = {0.0f, 0.05f, 0.5f, 1.0f};
+    for (size_t p = 0; p < sizeof peaks / sizeof peaks[0]; p++) {
+        struct feed *feed = feed_of(48000, 32, 2, SOURCE_UDP);
+        feed_start_softly(feed, peaks[p]);
+        const double from = fmax((double)peaks[p], 0.01);
+        uint32_t random = 1;
+        uint64_t frame = 0;
+        for (unsigned chunk = 0; chunk < 40; chunk++) {
+            uint8_t bytes[CHUNK / 2 * 8];
+            for (size_t i = 0; i < sizeof bytes; i++)
+                bytes[i] = (uint8_t)(random_sample(&random) >> 24);
+            const struct block block = {.format = *feed_format(feed),
+                                        .data = bytes,
+                                        .frames = CHUNK / 2,
+                                        .chunk_frames = CHUNK / 2,
+                                        .arrival_ns = START_NS + chunk * CHUNK_NS / 2};
+            feed_write(feed, &block, block.arrival_ns);
+        }
+        for (; frame < 40 * CHUNK / 2; frame++) {
+            size_t frames;
+            const float *at = frame_ring_peek(feed_ring(feed), frame, &frames);
+            const double allowed = fmin(from * pow(1.0 / from, (double)frame / 24000.0), 1.0);
+            for (unsigned c = 0; c < 2; c++)
+                assert_true(fabs((double)at[c]) <= allowed * 1.001);
+            if (frame < 960) /* 20 ms are the longest burst that is let through before the old format may be back */
+                assert_true(fabs((double)at[0]) <= from * 1.21);
+        }
+        feed_destroy(feed);
+    }
+}
+
+/* What is not louder than what was heard before is left alone. */
+static void soft_start_spares_the_quiet(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    feed_start_softly(guest.feed, 0.5001f);
+    play(&guest, 10);
+    for (uint64_t frame = 0; frame < 10 * CHUNK; frame++)
+        assert_near(sample(&guest, frame), tone(frame), 1e-6);
+    guest_free(&guest);
+}
+
 struct shared {
     struct guest guest;
     atomic_bool done;
@@ -430,10 +514,21 @@ static void two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_formats), cmocka_unit_test(starts),      cmocka_unit_test(bursts),
-        cmocka_unit_test(full_ring),   cmocka_unit_test(partly_full), cmocka_unit_test(pause),
-        cmocka_unit_test(stall),       cmocka_unit_test(restart),     cmocka_unit_test(early),
-        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),      cmocka_unit_test(two_threads),
+        cmocka_unit_test(all_formats),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(bursts),
+        cmocka_unit_test(full_ring),
+        cmocka_unit_test(partly_full),
+        cmocka_unit_test(pause),
+        cmocka_unit_test(stall),
+        cmocka_unit_test(restart),
+        cmocka_unit_test(early),
+        cmocka_unit_test(idle_time),
+        cmocka_unit_test(splice),
+        cmocka_unit_test(two_threads),
+        cmocka_unit_test(splice_is_not_louder),
+        cmocka_unit_test(soft_start),
+        cmocka_unit_test(soft_start_spares_the_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

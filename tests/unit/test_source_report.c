@@ -86,6 +86,12 @@ static void strangers_once(void **state)
     r->report.counters.rejected_from = inet_addr("192.168.1.9");
     r->report.counters.ignored += 1000;
     assert_string_equal(said(r, NULL), "");
+    r->report.counters.fragments = 1;
+    text = said(r, NULL);
+    assert_int_equal(lines(text), 1);
+    assert_non_null(strstr(text, "in pieces"));
+    r->report.counters.fragments += 1000;
+    assert_string_equal(said(r, NULL), "");
 }
 
 static void another_header(void **state)

@@ -188,7 +188,7 @@ static void file_appears(void **state)
     run(r, 3 * SECOND);
     assert_int_equal(r->source->status.state, SOURCE_NO_FILE);
     assert_non_null(strstr(r->source->status.detail, r->path));
-    assert_in_range(r->looks, 2, 4);
+    assert_in_range(r->looks, 4, 8);
 
     create_file(r, 0);
     run(r, 2 * SECOND);

@@ -43,6 +43,7 @@ struct script {
     unsigned watched;              /* times that next() was told of watch_fd */
     int watch_fd;                  /* 0: none */
     struct source_senders senders; /* as told last */
+    bool loud;                     /* the blocks hold noise instead of silence */
     atomic_int closed;
 };
 
@@ -52,6 +53,7 @@ struct fake {
 };
 
 static const uint8_t silence[480 * 4];
+static uint8_t noise[480 * 4];
 
 static int64_t clock_ns(void)
 {
@@ -80,7 +82,7 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
         *block = (struct block){
             .sender = {.id = step->sender, .claimed = step->sender >= CLAIMED},
             .format = step->format,
-            .data = silence,
+            .data = script->loud ? noise : silence,
             .frames = 480,
             .chunk_frames = 480,
             .arrival_ns = now_ns
@@ -275,6 +277,37 @@ static void test_format_change(void **state)
     assert_int_equal(frame_ring_written(feed_ring(two.feed)), 960);
     feed_destroy(two.feed);
     tear_down(&f);
+}
+
+/* What begins in another format while something plays is no louder than that was: it may be garbage. */
+static void test_format_change_is_soft(void **state)
+{
+    (void)state;
+    bool judged = false;
+    for (unsigned attempt = 0; attempt < 20 && !judged; attempt++) {
+        struct fixture f;
+        set_up(&f, SOURCE_UDP, &(struct source_thread_params){0});
+        expect(&f, SOURCE_EVENT_STATUS, 0);
+        send(&f, 0, &dvd);
+        struct source_event one = expect(&f, SOURCE_EVENT_FEED_NEW, SKIP_PAUSES);
+        int64_t from_ns = clock_ns();
+        send(&f, 0, &dvd);
+        expect(&f, SOURCE_EVENT_FEED_IDLE, 1u << SOURCE_EVENT_FEED_ACTIVE);
+        pthread_mutex_lock(&f.script.lock);
+        f.script.loud = true;
+        pthread_mutex_unlock(&f.script.lock);
+        send(&f, 0, &cd);
+        struct source_event two = expect(&f, SOURCE_EVENT_FEED_NEW, 0);
+        judged = clock_ns() - from_ns < INT64_C(900000000); /* else the machine stood still: that is no change */
+        wait_taken(&f);
+        source_thread_stop(f.thread);
+        if (judged)
+            assert_true(feed_recent_peak(two.feed) < 0.02f);
+        feed_destroy(one.feed);
+        feed_destroy(two.feed);
+        tear_down(&f);
+    }
+    assert_true(judged);
 }
 
 static void test_idle_and_active(void **state)
@@ -608,14 +641,23 @@ static void test_too_many_sources(void **state)
 
 int main(void)
 {
+    memset(noise, 0x7f, sizeof(noise));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_first),  cmocka_unit_test(test_feed_per_sender),
-        cmocka_unit_test(test_format_change), cmocka_unit_test(test_idle_and_active),
-        cmocka_unit_test(test_gone),          cmocka_unit_test(test_shared_memory_stays),
-        cmocka_unit_test(test_full),          cmocka_unit_test(test_nobody_listens),
-        cmocka_unit_test(test_sink),          cmocka_unit_test(test_counters),
-        cmocka_unit_test(test_watch_fd),      cmocka_unit_test(test_too_many_sources),
-        cmocka_unit_test(test_claimed_stays), cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_status_first),
+        cmocka_unit_test(test_feed_per_sender),
+        cmocka_unit_test(test_format_change),
+        cmocka_unit_test(test_format_change_is_soft),
+        cmocka_unit_test(test_idle_and_active),
+        cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_shared_memory_stays),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_nobody_listens),
+        cmocka_unit_test(test_sink),
+        cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_watch_fd),
+        cmocka_unit_test(test_too_many_sources),
+        cmocka_unit_test(test_claimed_stays),
+        cmocka_unit_test(test_forget),
         cmocka_unit_test(test_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
   json_c,
   libjack2,
   libmnl,
+  libpcap,
   libsamplerate,
   libsndfile,
   pipewire,
@@ -33,6 +34,7 @@ stdenv.mkDerivation {
     json_c
     libjack2
     libmnl
+    libpcap
     libsamplerate
     libsndfile
     pipewire
