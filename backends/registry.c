@@ -14,10 +14,14 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_JACK
     &backend_jack,
 #endif
+#ifdef EARSHOT_ALSA
+    &backend_alsa,
+#endif
 #ifdef EARSHOT_WAV
     &backend_wav,
 #endif
-    &backend_null,     NULL,
+    &backend_null,
+    NULL,
 };
 
 const struct backend *const *backend_list(void)

@@ -11,6 +11,7 @@
 extern const struct backend backend_pipewire;
 extern const struct backend backend_pulse;
 extern const struct backend backend_jack;
+extern const struct backend backend_alsa;
 extern const struct backend backend_wav;
 extern const struct backend backend_null;
 

@@ -164,8 +164,10 @@ static void test_bad_values(void **state)
 #else
         {"earshot -o wav", "not in this build"},
 #endif
+#ifndef EARSHOT_SNDIO
         {"earshot -o sndio",                  "not in this build"      },
-        {"earshot -o alsa",                   "null"                   },
+        {"earshot -o sndio",                  "null"                   },
+#endif
         {"earshot -P",                        "no packet capture"      },
 #ifdef EARSHOT_JACK
         {"earshot --connect [",               "regular expression"     },
