@@ -17,6 +17,9 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_ALSA
     &backend_alsa,
 #endif
+#ifdef EARSHOT_SNDIO
+    &backend_sndio,
+#endif
 #ifdef EARSHOT_WAV
     &backend_wav,
 #endif
