@@ -23,8 +23,7 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_WAV
     &backend_wav,
 #endif
-    &backend_null,
-    NULL,
+    &backend_null,     NULL,
 };
 
 const struct backend *const *backend_list(void)
