@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define BACKEND_CHANNELS_MAX 8
 #define BACKEND_TIMEOUT_MS   3000
@@ -62,6 +63,12 @@ enum backend_state {
     BACKEND_LOST,      /* close and open again */
 };
 
+/* What a stream got from its device, as far as it is known after open(). */
+struct backend_info {
+    char text[96]; /* for people, with -v: "48 kHz, 32 bit, 2 channels"; or empty */
+    pid_t thread;  /* that pulls and has no real-time priority unless main gets it one; 0: none such */
+};
+
 struct backend_context; /* each backend's own */
 struct backend_stream;
 
@@ -74,6 +81,7 @@ struct backend {
     bool for_auto;     /* `auto` considers it */
     bool has_mixer; /* a server that has this computer's devices, or is about to: `auto` takes no last resort then */
     bool last_resort;  /* `auto` takes it once no server with a mixer has been there for a while */
+    bool holds_device; /* while a stream is open nobody else can play: main closes it after a while of silence */
     int64_t period_ns; /* to ask for where --latency leaves room for it; 0: 256 frames at 48 kHz */
 
     /* Is a server with a real sink reachable now? 0, or -EHOSTDOWN (no server), -ENODEV (no sink). Logs nothing. */
@@ -94,6 +102,8 @@ struct backend {
     const char *(*called)(struct backend_stream *stream);
     /* How old the sound is when pull hands it over, for servers that tell other programs. May be NULL. */
     void (*tell_latency)(struct backend_stream *stream, int64_t latency_ns);
+    /* What it got, and who pulls. May be NULL: there is nothing to say. */
+    void (*info)(struct backend_stream *stream, struct backend_info *info);
 };
 
 /* NULL-terminated, in the order `auto` prefers. Which are there depends on the build. */

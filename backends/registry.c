@@ -14,6 +14,12 @@ static const struct backend *const backends[] = {
 #ifdef EARSHOT_JACK
     &backend_jack,
 #endif
+#ifdef EARSHOT_ALSA
+    &backend_alsa,
+#endif
+#ifdef EARSHOT_SNDIO
+    &backend_sndio,
+#endif
 #ifdef EARSHOT_WAV
     &backend_wav,
 #endif

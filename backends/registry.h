@@ -11,6 +11,8 @@
 extern const struct backend backend_pipewire;
 extern const struct backend backend_pulse;
 extern const struct backend backend_jack;
+extern const struct backend backend_alsa;
+extern const struct backend backend_sndio;
 extern const struct backend backend_wav;
 extern const struct backend backend_null;
 

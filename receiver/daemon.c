@@ -211,7 +211,7 @@ static int on_source_event(sd_event_source *source, int fd, uint32_t revents, vo
     struct daemon *d = userdata;
     if (!d->realtime_asked && sources_tid(d->sources)) {
         d->realtime_asked = true;
-        realtime_request(&d->realtime, d->event, sources_tid(d->sources), d->log);
+        realtime_request(d->realtime, sources_tid(d->sources), REALTIME_SOURCE);
     }
     run(d);
     return 0;
@@ -275,6 +275,8 @@ static int set_up(struct daemon *d)
 {
     const struct options *options = d->options;
     int r = sd_event_default(&d->event);
+    if (r >= 0)
+        r = realtime_create(&d->realtime, d->event, d->log);
     if (r < 0)
         return r;
     for (unsigned i = 0; i < sizeof(handled_signals) / sizeof(*handled_signals); i++) {
@@ -297,7 +299,7 @@ static int set_up(struct daemon *d)
     if (r >= 0 && !raw)
         r = outputs_create(&d->outputs, d->event, on_output_event, d, d->log);
     if (r >= 0)
-        r = guests_create(&d->guests, d->outputs, d->sources, d->log);
+        r = guests_create(&d->guests, d->outputs, d->sources, d->realtime, d->log);
     if (r >= 0 && !raw)
         r = status_server_create(&d->status, d->event, collect, d, d->log);
     if (r < 0)

@@ -17,6 +17,7 @@ struct guest {
     struct output *output;
     struct stream *stream; /* NULL: it cannot be played, or shall not */
     struct feed *feed;     /* without a stream: [src] writes it until it is told to forget it */
+    pid_t thread;          /* that real time has been asked for */
     bool leaving, forgotten;
     int64_t leave_by_ns;
 };
@@ -30,6 +31,7 @@ struct connected {
 struct guests {
     struct outputs *outputs;
     struct sources *sources;
+    struct realtime *realtime;
     const struct log *log;
     const struct plan *plan;
     struct connected connected[CONFIGS_MAX];
@@ -38,12 +40,13 @@ struct guests {
     unsigned count;
 };
 
-int guests_create(struct guests **guests, struct outputs *outputs, struct sources *sources, const struct log *log)
+int guests_create(struct guests **guests, struct outputs *outputs, struct sources *sources, struct realtime *realtime,
+                  const struct log *log)
 {
     struct guests *g = calloc(1, sizeof(*g));
     if (!g)
         return -ENOMEM;
-    *g = (struct guests){.outputs = outputs, .sources = sources, .log = log};
+    *g = (struct guests){.outputs = outputs, .sources = sources, .realtime = realtime, .log = log};
     *guests = g;
     return 0;
 }
@@ -266,16 +269,26 @@ static int64_t run_leaving(struct guests *g, struct guest *guest, int64_t now_ns
     return INT64_MAX;
 }
 
+static void ask_realtime(struct guests *g, struct guest *guest)
+{
+    const pid_t thread = stream_thread(guest->stream);
+    if (thread && thread != guest->thread)
+        realtime_request(g->realtime, thread, REALTIME_DEVICE);
+    guest->thread = thread;
+}
+
 int64_t guests_run(struct guests *guests, int64_t now_ns)
 {
     int64_t wake_ns = guests->outputs ? outputs_run(guests->outputs, now_ns, drop, guests) : INT64_MAX;
     for (unsigned i = 0; i < guests->count; i++) {
         struct guest *guest = &guests->guests[i];
         int64_t next_ns = INT64_MAX;
-        if (guest->leaving)
+        if (guest->leaving) {
             next_ns = run_leaving(guests, guest, now_ns);
-        else if (guest->stream)
+        } else if (guest->stream) {
             next_ns = stream_run(guest->stream, now_ns);
+            ask_realtime(guests, guest);
+        }
         wake_ns = next_ns < wake_ns ? next_ns : wake_ns;
     }
     return wake_ns;

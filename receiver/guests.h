@@ -6,13 +6,15 @@
 #define EARSHOT_GUESTS_H
 
 #include "receiver/outputs.h"
+#include "receiver/realtime.h"
 #include "receiver/sources.h"
 #include "receiver/stream.h"
 
 struct guests;
 
 /* outputs may be NULL: nothing is played (-o raw). The rest is borrowed, too. -ENOMEM. */
-int guests_create(struct guests **guests, struct outputs *outputs, struct sources *sources, const struct log *log);
+int guests_create(struct guests **guests, struct outputs *outputs, struct sources *sources, struct realtime *realtime,
+                  const struct log *log);
 
 /* After sources_stop(). NULL is fine. */
 void guests_destroy(struct guests *guests);

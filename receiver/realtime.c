@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -10,24 +11,52 @@
 
 #include <systemd/sd-bus.h>
 
-/* Above the desktop's ordinary threads, below the sound server's own (88 for PipeWire, 20 for its clients). */
-#define PRIORITY        15
-#define RTTIME_USEC     100000 /* rtkit's usual limit is 200 ms; source threads sleep far more often */
+#define RTTIME_USEC     100000 /* rtkit's usual limit is 200 ms; our threads sleep far more often */
 #define REPLY_WAIT_USEC 5000000
 
+/* Above the desktop's ordinary threads, below the sound server's own (88 for PipeWire, 20 for its clients). rtkit gives
+ * 20 at most. */
+static const int priorities[] = {[REALTIME_SOURCE] = 15, [REALTIME_DEVICE] = 20};
+
 struct realtime {
-    sd_bus *bus;
-    sd_bus_slot *slot;
+    sd_event *event;
     const struct log *log;
+    sd_bus *bus;       /* once it was needed */
+    bool device_asked; /* a refusal is worth a line ... */
+    bool told;         /* ... once */
 };
+
+int realtime_create(struct realtime **realtime, sd_event *event, const struct log *log)
+{
+    struct realtime *r = calloc(1, sizeof(*r));
+    if (!r)
+        return -ENOMEM;
+    r->event = event;
+    r->log = log;
+    *realtime = r;
+    return 0;
+}
 
 void realtime_free(struct realtime *realtime)
 {
     if (!realtime)
         return;
-    sd_bus_slot_unref(realtime->slot);
     sd_bus_close_unref(realtime->bus);
     free(realtime);
+}
+
+static void tell_refused(struct realtime *realtime, const char *reason)
+{
+    const bool warn = realtime->device_asked && !realtime->told;
+    realtime->told = realtime->told || realtime->device_asked;
+    if (warn)
+        log_line(
+            realtime->log, LOG_LEVEL_WARNING,
+            "No real-time priority for playing (%s): expect drop-outs when the computer is busy. Installing rtkit "
+            "helps, or an rtprio limit for your user.",
+            reason);
+    else
+        log_line(realtime->log, LOG_LEVEL_DEBUG, "No real-time priority: %s.", reason);
 }
 
 static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error)
@@ -36,11 +65,9 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     struct realtime *realtime = userdata;
     const sd_bus_error *failure = sd_bus_message_get_error(reply);
     if (failure)
-        log_line(realtime->log, LOG_LEVEL_DEBUG, "No real-time priority: %s.",
-                 failure->message ? failure->message : failure->name);
+        tell_refused(realtime, failure->message ? failure->message : failure->name);
     else
-        log_line(realtime->log, LOG_LEVEL_DEBUG, "Real-time priority %d from rtkit.", PRIORITY);
-    sd_bus_close(sd_bus_message_get_bus(reply));
+        log_line(realtime->log, LOG_LEVEL_DEBUG, "Real-time priority from rtkit.");
     return 0;
 }
 
@@ -56,35 +83,35 @@ static void limit_realtime(void)
     setrlimit(RLIMIT_RTTIME, &limit);
 }
 
-int realtime_request(struct realtime **realtime, sd_event *event, pid_t tid, const struct log *log)
+static int connect_bus(struct realtime *realtime)
 {
-    *realtime = NULL;
-    struct sched_param param = {.sched_priority = PRIORITY};
-    if (sched_setscheduler(tid, SCHED_FIFO | SCHED_RESET_ON_FORK, &param) == 0) {
-        log_line(log, LOG_LEVEL_DEBUG, "Real-time priority %d.", PRIORITY);
+    if (realtime->bus && sd_bus_is_open(realtime->bus) > 0)
         return 0;
-    }
+    sd_bus_close_unref(realtime->bus);
+    realtime->bus = NULL;
+    int e = sd_bus_open_system_with_description(&realtime->bus, "rtkit");
+    if (e >= 0)
+        e = sd_bus_set_method_call_timeout(realtime->bus, REPLY_WAIT_USEC);
+    if (e >= 0)
+        e = sd_bus_attach_event(realtime->bus, realtime->event, SD_EVENT_PRIORITY_IDLE);
+    return e;
+}
 
-    struct realtime *r = calloc(1, sizeof(*r));
-    if (!r)
-        return -ENOMEM;
-    r->log = log;
-    limit_realtime();
-    int e = sd_bus_open_system_with_description(&r->bus, "rtkit");
-    if (e >= 0)
-        e = sd_bus_set_method_call_timeout(r->bus, REPLY_WAIT_USEC);
-    if (e >= 0)
-        e = sd_bus_call_method_async(r->bus, &r->slot, "org.freedesktop.RealtimeKit1",
-                                     "/org/freedesktop/RealtimeKit1", "org.freedesktop.RealtimeKit1",
-                                     "MakeThreadRealtimeWithPID", on_reply, r, "ttu", (uint64_t)getpid(),
-                                     (uint64_t)tid, (uint32_t)PRIORITY);
-    if (e >= 0)
-        e = sd_bus_attach_event(r->bus, event, SD_EVENT_PRIORITY_IDLE);
-    if (e < 0) {
-        log_line(log, LOG_LEVEL_DEBUG, "No real-time priority: %s.", strerror(-e));
-        realtime_free(r);
-        return 0;
+void realtime_request(struct realtime *realtime, pid_t tid, enum realtime_use use)
+{
+    struct sched_param param = {.sched_priority = priorities[use]};
+    if (sched_setscheduler(tid, SCHED_FIFO | SCHED_RESET_ON_FORK, &param) == 0) {
+        log_line(realtime->log, LOG_LEVEL_DEBUG, "Real-time priority %d.", priorities[use]);
+        return;
     }
-    *realtime = r;
-    return 0;
+    realtime->device_asked = realtime->device_asked || use == REALTIME_DEVICE;
+    limit_realtime();
+    int e = connect_bus(realtime);
+    if (e >= 0)
+        e = sd_bus_call_method_async(realtime->bus, NULL, "org.freedesktop.RealtimeKit1",
+                                     "/org/freedesktop/RealtimeKit1", "org.freedesktop.RealtimeKit1",
+                                     "MakeThreadRealtimeWithPID", on_reply, realtime, "ttu", (uint64_t)getpid(),
+                                     (uint64_t)tid, (uint32_t)priorities[use]);
+    if (e < 0)
+        tell_refused(realtime, strerror(-e));
 }

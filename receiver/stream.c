@@ -13,7 +13,8 @@
 #define PERIOD_NS      (256 * SECOND_NS / 48000)
 #define PERIOD_MIN_NS  (64 * SECOND_NS / 48000)
 #define REPORT_NS      SECOND_NS
-#define PAUSE_LINE_NS  (3 * SECOND_NS) /* shorter pauses are the guest's business */
+#define PAUSE_LINE_NS  (3 * SECOND_NS)  /* shorter pauses are the guest's business */
+#define HOLD_NS        (30 * SECOND_NS) /* of silence, after which others may have a device that has room for one */
 #define FADE_LIMIT_NS  (50 * MS_NS)
 #define FADE_POLL_NS   (5 * MS_NS)
 #define STABLE_NS      (2 * SECOND_NS) /* playing so long starts the back-off anew */
@@ -205,7 +206,21 @@ static int open_stream(struct stream *stream)
     }
     stream->handle_channels = format->channels;
     stream->handle_mask = format->mask;
+    if (output_backend(stream->output)->info) {
+        struct backend_info info = {0};
+        output_backend(stream->output)->info(stream->handle, &info);
+        log_line(stream->log, LOG_LEVEL_DEBUG, "%s: %s plays it as %s.", stream->label,
+                 output_backend(stream->output)->title, info.text);
+    }
     return 0;
+}
+
+pid_t stream_thread(const struct stream *stream)
+{
+    struct backend_info info = {0};
+    if (stream->handle && output_backend(stream->output)->info)
+        output_backend(stream->output)->info(stream->handle, &info);
+    return info.thread;
 }
 
 static int start(struct stream *stream)
@@ -235,7 +250,9 @@ static int64_t fail(struct stream *stream, int error, int64_t now_ns)
     stream->retry_ns = now_ns + output_backoff_ns(stream->failures++);
     /* What heals at once, as a server that has just started does, is not worth a line. */
     if (!stream->failure_told && stream->failures > QUIET_FAILURES) {
-        const char *reason = error == -ENODEV ? "no such output device" : strerror(-error);
+        const char *reason = error == -ENODEV  ? "no such output device"
+                             : error == -EBUSY ? "another program is using the device"
+                                               : strerror(-error);
         log_line(stream->log, LOG_LEVEL_WARNING, "%s: cannot play through %s: %s. Trying again.", stream->label,
                  output_backend(stream->output)->title, reason);
         stream->failure_told = true;
@@ -345,6 +362,22 @@ static int check_device(struct stream *stream)
     return 0;
 }
 
+/* The guest is silent. */
+static int64_t rest(struct stream *stream, int64_t now_ns)
+{
+    const bool tells = !stream->pause_told && stream->announced_once;
+    if (tells && now_ns < stream->idle_since_ns + PAUSE_LINE_NS)
+        return stream->idle_since_ns + PAUSE_LINE_NS;
+    if (tells)
+        tell_paused(stream);
+    if (!stream->handle || !output_backend(stream->output)->holds_device)
+        return INT64_MAX;
+    if (now_ns < stream->idle_since_ns + HOLD_NS)
+        return stream->idle_since_ns + HOLD_NS;
+    stream_drop(stream);
+    return INT64_MAX;
+}
+
 int64_t stream_run(struct stream *stream, int64_t now_ns)
 {
     if (stream->faded)
@@ -363,12 +396,7 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
     }
     if (stream->idle) {
         stop(stream);
-        if (stream->pause_told || !stream->announced_once)
-            return INT64_MAX;
-        if (now_ns < stream->idle_since_ns + PAUSE_LINE_NS)
-            return stream->idle_since_ns + PAUSE_LINE_NS;
-        tell_paused(stream);
-        return INT64_MAX;
+        return rest(stream, now_ns);
     }
     if (!stream->started) {
         if (now_ns < stream->retry_ns)

@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define STREAM_NAME_MAX    128
 #define STREAM_ADDRESS_MAX 256
@@ -82,6 +83,9 @@ void stream_drop(struct stream *stream);
 /* Fades out for good, ahead of stream_destroy(). */
 void stream_fade(struct stream *stream);
 bool stream_silent(const struct stream *stream);
+
+/* The thread that plays it, where that needs main to get it a real-time priority; else 0. */
+pid_t stream_thread(const struct stream *stream);
 
 /* Is this the feed that the stream plays, or is about to? */
 bool stream_has_feed(const struct stream *stream, const struct feed *feed);

@@ -58,15 +58,16 @@ esac
 [ -e "$work/m/provides-nothing" ] || "$bin/provide"
 MANAGER
     script provide <<PROVIDE
-for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd dbus-daemon python3 ip unshare gnuplot nft systemd-analyze zsh fish ctest; do
+for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd pipewire-pulse sndiod dbus-daemon python3 ip unshare gnuplot nft systemd-analyze zsh fish ctest; do
     [ -e "$bin/\$tool" ] || { printf '#!/bin/sh\\n'; echo 'exit 0'; } >"$bin/\$tool"
     chmod +x "$bin/\$tool"
 done
 mkdir -p "$work/m/spa/support"
-touch "$work/m/spa/support/libspa-support.so"
+mkdir -p "$work/m/lib/alsa-lib"
+touch "$work/m/spa/support/libspa-support.so" "$work/m/lib/alsa-lib/libasound_module_pcm_pulse.so"
 cat >"$bin/pkg-config" <<'PKG'
 #!/bin/sh
-case "\$*" in *plugindir*) echo "$work/m/spa" ;; esac
+case "\$*" in *plugindir*) echo "$work/m/spa" ;; *libdir*) echo "$work/m/lib" ;; esac
 for module in \$(cat "$work/m/no-module" 2>/dev/null); do
     case "\$*" in *"\$module"*) exit 1 ;; esac
 done
@@ -104,13 +105,13 @@ asked() { sed -n "/install\|-S\|add/p" "$noted" | grep -v '^cmake' | head -n 1; 
 
 # --- every package manager, everything missing -------------------------------------------------------------------
 
-rpm='pkgconfig(libpipewire-0.3) pkgconfig(libpulse) pkgconfig(samplerate) pkgconfig(jack) pkgconfig(sndfile) pkgconfig(libpcap) pkgconfig(libsystemd) pkgconfig(json-c) pkgconfig(inih) pkgconfig(libmnl)'
+rpm='pkgconfig(libpipewire-0.3) pkgconfig(libpulse) pkgconfig(samplerate) pkgconfig(jack) pkgconfig(alsa) pkgconfig(sndfile) pkgconfig(libpcap) pkgconfig(libsystemd) pkgconfig(json-c) pkgconfig(inih) pkgconfig(libmnl)'
 for row in \
-    "apt-get|-q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends|gcc libc6-dev cmake ninja-build pkg-config libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libjack-jackd2-dev libsndfile1-dev libpcap-dev libsystemd-dev libjson-c-dev libinih-dev libmnl-dev" \
+    "apt-get|-q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends|gcc libc6-dev cmake ninja-build pkg-config libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libjack-jackd2-dev libasound2-dev libsndfile1-dev libpcap-dev libsystemd-dev libjson-c-dev libinih-dev libmnl-dev" \
     "dnf|-y --setopt=install_weak_deps=False install|gcc cmake ninja-build pkgconf-pkg-config $rpm" \
-    "pacman|-Sy --needed --noconfirm|gcc cmake ninja pkgconf libpipewire libpulse libsamplerate jack2 libsndfile libpcap systemd-libs json-c libinih libmnl" \
+    "pacman|-Sy --needed --noconfirm|gcc cmake ninja pkgconf libpipewire libpulse libsamplerate jack2 alsa-lib libsndfile libpcap systemd-libs json-c libinih libmnl" \
     "zypper|--non-interactive install --no-recommends|gcc cmake ninja pkg-config $rpm" \
-    "apk|add --update-cache|gcc musl-dev linux-headers cmake samurai pkgconf pipewire-dev pulseaudio-dev libsamplerate-dev jack-dev libsndfile-dev libpcap-dev elogind-dev json-c-dev inih-dev libmnl-dev"; do
+    "apk|add --update-cache|gcc musl-dev linux-headers cmake samurai pkgconf pipewire-dev pulseaudio-dev libsamplerate-dev jack-dev alsa-lib-dev libsndfile-dev libpcap-dev elogind-dev json-c-dev inih-dev libmnl-dev"; do
     manager=${row%%|*} rest=${row#*|}
     machine "$manager" 0
     run build
@@ -123,8 +124,9 @@ done
 
 machine apt-get 0
 run packages test
-check 'packages test: names all' 'cmake dbus fish gcc gnuplot-nox iproute2 jackd2 libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpcap-dev libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libsndfile1-dev libspa-0.2-modules libsystemd-dev nftables ninja-build pipewire pipewire-bin pkg-config python3 scdoc systemd util-linux wireplumber zsh ' \
-    "$(echo "$output" | LC_ALL=C sort | tr '\n' ' ')"
+# nft may be in a directory for administrators, which this test does not hide.
+check 'packages test: names all' 'cmake dbus fish gcc gnuplot-nox iproute2 jackd2 libasound2-dev libasound2-plugins libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpcap-dev libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libsndfile1-dev libsndio-dev libspa-0.2-modules libsystemd-dev ninja-build pipewire pipewire-bin pipewire-pulse pkg-config python3 scdoc sndiod systemd util-linux wireplumber zsh ' \
+    "$(echo "$output" | LC_ALL=C sort | grep -v nftables | tr '\n' ' ')"
 check 'packages: installs nothing' '' "$(cat "$noted")"
 
 # --- only what is missing ----------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ check 'no password for an optional package: builds' 0 $status
 machine '' 0
 run build
 check 'no package manager: fails' 1 $status
-check_has 'and says what is needed' 'samplerate jack sndfile libpcap' "$output"
+check_has 'and says what is needed' 'samplerate jack alsa sndfile libpcap' "$output"
 
 machine apt-get 0
 touch "$work/m/provides-nothing"

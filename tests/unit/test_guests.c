@@ -88,7 +88,7 @@ static int set_up(void **state)
     assert_true(sd_event_new(&f->event) >= 0);
     assert_int_equal(sources_create(&f->sources, &(struct sources_params){.log = &f->log}), 0);
     assert_int_equal(outputs_create(&f->outputs, f->event, nothing, f, &f->log), 0);
-    assert_int_equal(guests_create(&f->guests, f->outputs, f->sources, &f->log), 0);
+    assert_int_equal(guests_create(&f->guests, f->outputs, f->sources, NULL, &f->log), 0);
     assert_int_equal(sources_start(f->sources), 0);
     *state = f;
     return 0;

@@ -52,6 +52,18 @@ static void test_what_this_build_has(void **state)
 #else
     assert_null(backend_find("wav"));
 #endif
+#ifdef EARSHOT_ALSA
+    assert_true(backend_find("alsa")->holds_device);
+    assert_true(backend_find("alsa")->for_auto && backend_find("alsa")->last_resort);
+#else
+    assert_null(backend_find("alsa"));
+#endif
+#ifdef EARSHOT_SNDIO
+    assert_true(backend_find("sndio")->holds_device);
+    assert_false(backend_find("sndio")->for_auto);
+#else
+    assert_null(backend_find("sndio"));
+#endif
 #ifdef EARSHOT_PULSE
     assert_true(backend_find("pulse")->for_auto);
 #else

@@ -113,6 +113,31 @@ static void fake_close(struct backend_stream *stream)
 static const struct backend backend = FAKE("fake", true);
 static const struct backend manual = FAKE("manual", false);
 
+#define FAKE_THREAD 4711
+
+static void fake_info(struct backend_stream *stream, struct backend_info *info)
+{
+    assert_ptr_equal(stream, &fake.streams);
+    *info = (struct backend_info){.text = "48 kHz, in the test", .thread = FAKE_THREAD};
+}
+
+/* One that nobody else can play through meanwhile. */
+static const struct backend exclusive = {
+    .name = "exclusive",
+    .title = "Fake",
+    .holds_device = true,
+    .probe = fake_probe,
+    .context_open = fake_context_open,
+    .context_state = fake_context_state,
+    .context_close = fake_context_close,
+    .open = fake_open,
+    .start = fake_start,
+    .stop = fake_stop,
+    .state = fake_state,
+    .close = fake_close,
+    .info = fake_info,
+};
+
 struct fixture {
     struct log log;
     char *text;
@@ -144,9 +169,9 @@ static void set_up_output(struct fixture *f, const struct backend *chosen, const
     f->now_ns = 1000000 * MS_NS;
 }
 
-static void set_up(struct fixture *f)
+static void set_up_with(struct fixture *f, const struct backend *chosen)
 {
-    set_up_output(f, &backend, NULL);
+    set_up_output(f, chosen, NULL);
     assert_true(output_run(f->output, f->now_ns) == INT64_MAX);
     struct stream_params params = {.name = "Desk",
                                    .label = "10.0.0.1",
@@ -154,6 +179,11 @@ static void set_up(struct fixture *f)
                                    .kind = SOURCE_UDP,
                                    .playout = {.quality = RESAMPLER_FASTEST}};
     assert_int_equal(stream_create(&f->stream, &params, f->output, &f->log), 0);
+}
+
+static void set_up(struct fixture *f)
+{
+    set_up_with(f, &backend);
 }
 
 static void tear_down(struct fixture *f)
@@ -292,6 +322,64 @@ static void test_idle_corks(void **state)
     stream_run(f.stream, f.now_ns);
     assert_int_equal(fake.running, 1);
     assert_int_equal(fake.opens, 1);
+    tear_down(&f);
+}
+
+/* A device that others may want is closed after half a minute of silence, and opened again with the next sound. */
+static void test_idle_closes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up_with(&f, &exclusive);
+    f.log.verbose = true;
+    assert_int_equal(stream_thread(f.stream), 0);
+    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(stream_thread(f.stream), FAKE_THREAD);
+    assert_int_equal(said(&f, "Fake plays it as 48 kHz, in the test."), 1);
+
+    stream_set_idle(f.stream, true, f.now_ns);
+    const int64_t due_ns = f.now_ns + 30000 * MS_NS;
+    assert_true(stream_run(f.stream, f.now_ns) == due_ns);
+    assert_true(stream_run(f.stream, due_ns - 1) == due_ns);
+    assert_int_equal(fake.streams, 1);
+    assert_true(stream_run(f.stream, due_ns) == INT64_MAX);
+    assert_int_equal(fake.streams, 0);
+    assert_int_equal(stream_thread(f.stream), 0);
+    assert_int_equal(state_of(&f), STREAM_IDLE);
+    assert_true(stream_run(f.stream, due_ns + 10000 * MS_NS) == INT64_MAX);
+
+    stream_set_idle(f.stream, false, due_ns);
+    stream_run(f.stream, due_ns);
+    assert_int_equal(fake.running, 1);
+    assert_int_equal(fake.opens, 2);
+
+    /* Sound within the half minute, and it begins anew. */
+    stream_set_idle(f.stream, true, due_ns);
+    stream_run(f.stream, due_ns + 20000 * MS_NS);
+    stream_set_idle(f.stream, false, due_ns + 20000 * MS_NS);
+    stream_run(f.stream, due_ns + 20000 * MS_NS);
+    stream_set_idle(f.stream, true, due_ns + 21000 * MS_NS);
+    stream_run(f.stream, due_ns + 40000 * MS_NS);
+    assert_int_equal(fake.streams, 1);
+    tear_down(&f);
+}
+
+static void test_busy(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up_with(&f, &exclusive);
+    fake.open_result = -EBUSY;
+    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
+    int64_t next_ns = f.now_ns;
+    for (unsigned i = 0; i < 10; i++)
+        next_ns = stream_run(f.stream, next_ns);
+    assert_int_equal(said(&f, "cannot play through Fake: another program is using the device. Trying again."), 1);
+    assert_int_equal(state_of(&f), STREAM_NO_SERVER);
+    fake.open_result = 0;
+    stream_run(f.stream, next_ns);
+    assert_int_equal(fake.running, 1);
     tear_down(&f);
 }
 
@@ -467,6 +555,8 @@ int main(void)
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_opens_with_first_feed),
         cmocka_unit_test(test_idle_corks),
+        cmocka_unit_test(test_idle_closes),
+        cmocka_unit_test(test_busy),
         cmocka_unit_test(test_open_fails),
         cmocka_unit_test(test_stream_lost),
         cmocka_unit_test(test_server_lost),

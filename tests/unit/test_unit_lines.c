@@ -119,7 +119,7 @@ static bool means(const struct options *o, const struct meaning *m)
 /* What may be refused, and only so: a build can be without it. */
 static bool may_lack(const struct meaning *m, const char *error)
 {
-    if (m->source == FROM_PCAP && strstr(error, "this build has no packet capture"))
+    if (m->source == FROM_PCAP && strstr(error, "without libpcap"))
         return true;
     return strcmp(m->backend, "raw") != 0 && strcmp(m->backend, "auto") != 0 && !backend_find(m->backend) &&
            strstr(error, "not in this build");

@@ -3,6 +3,7 @@
 {
   lib,
   stdenv,
+  alsa-lib,
   cmake,
   ninja,
   pkg-config,
@@ -30,6 +31,7 @@ stdenv.mkDerivation {
     scdoc
   ];
   buildInputs = [
+    alsa-lib
     inih
     json_c
     libjack2
