@@ -12,6 +12,7 @@
   libjack2,
   libmnl,
   libpcap,
+  libpulseaudio,
   libsamplerate,
   libsndfile,
   pipewire,
@@ -35,6 +36,7 @@ stdenv.mkDerivation {
     libjack2
     libmnl
     libpcap
+    libpulseaudio
     libsamplerate
     libsndfile
     pipewire
