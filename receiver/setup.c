@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/setup.h"
 
+#include "receiver/plan.h"
 #include "receiver/setup_file.h"
 #include "receiver/setup_guide.h"
 
@@ -153,6 +154,56 @@ out:
     free(after);
 }
 
+static int is_config(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return length > 5 && strcmp(entry->d_name + length - 5, ".conf") == 0;
+}
+
+/* What the service will have to say about the files together: two that want all senders of one network, for instance. */
+static void check_together(struct setup *s)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(s->config_dir, &entries, is_config, alphasort);
+    char *paths[OPTIONS_CONFIGS_MAX] = {NULL}, *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    struct log log = {.out = out};
+    struct config_set set;
+    struct options options;
+    options_init(&options);
+    for (int i = 0; i < count; i++) {
+        if (out && options.config_count < OPTIONS_CONFIGS_MAX &&
+            asprintf(&paths[options.config_count], "%s/%s", s->config_dir, entries[i]->d_name) >= 0) {
+            options.configs[options.config_count] = paths[options.config_count];
+            options.config_count++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    if (out && options.config_count && config_load(&set, &options, NULL, &log) == 0) {
+        struct plan *plan = calloc(1, sizeof *plan);
+        if (plan) {
+            plan_make(plan, &set, &log);
+            plan_free(plan);
+        }
+        free(plan);
+        config_set_free(&set);
+    }
+    if (out)
+        fclose(out);
+    if (text && *text) {
+        say(s, "Of all files together, the service will say:\n\n%s", text);
+        if (strstr(text, "from"))
+            say(s, "A line from = ADDRESS in each of them tells the VMs apart: virsh domifaddr NAME shows a VM's "
+                   "address.");
+        s->status = 1;
+    }
+    free(text);
+    for (unsigned i = 0; i < options.config_count; i++)
+        free(paths[i]);
+}
+
 /* Empty directories go, whoever made them: there is nothing in them to miss. */
 static void remove_directory_of(const char *path)
 {
@@ -189,8 +240,7 @@ static bool has_configs(const struct setup *s)
     DIR *dir = opendir(s->config_dir);
     bool found = false;
     for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry && !found; entry = readdir(dir)) {
-        size_t length = strlen(entry->d_name);
-        found = length > 5 && strcmp(entry->d_name + length - 5, ".conf") == 0;
+        found = is_config(entry);
     }
     if (dir)
         closedir(dir);
@@ -325,6 +375,8 @@ static void setup_install(struct setup *s)
         say(s, "%s's sound comes in packets to this computer alone.", o->name);
     if (o->install || o->dry_run) {
         install_config(s);
+        if (!o->dry_run)
+            check_together(s);
         install_service(s);
     } else {
         setup_guide_step(&s->guide, "You, on this computer (--dry-run shows what that writes)");

@@ -647,6 +647,30 @@ static void test_files_of_others(void **state)
     assert_int_equal(c->status, 1);
 }
 
+/* One file alone may want every sender of a network. */
+static void test_files_together(void **state)
+{
+    struct computer *c = *state;
+    run(c, "setup win10 --bridge virbr0 --install");
+    assert_int_equal(c->status, 0);
+    run(c, "setup win11 --shm 2M --install");
+    assert_int_equal(c->status, 0);
+    run(c, "setup win12 --bridge virbr0 --install");
+    assert_int_equal(c->status, 1);
+    expect(c, "Of all files together, the service will say:");
+    expect(c, "win12.conf: ");
+    expect(c, "A line from = ADDRESS in each of them");
+    append_to_config(c, "from = 192.168.122.50\n");
+    run(c, "setup win12 --bridge virbr0 --install");
+    assert_int_equal(c->status, 0);
+    expect_not(c, "will say");
+    /* Two names for one memory, and somebody's mistake. */
+    rig_write(c->rig, "/home/.config/earshot/other.conf", "latncy = 5\n");
+    run(c, "setup win12 --bridge virbr0 --install");
+    assert_int_equal(c->status, 1);
+    expect(c, "other.conf:1: ");
+}
+
 /* The service belongs to all guests: it goes with the last, and only where setup brought it. */
 static void test_service_of_several(void **state)
 {
@@ -822,6 +846,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_install_and_remove, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_others_changed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_files_of_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_files_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_service_of_several, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_service_that_cannot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_with_sudo, set_up, tear_down),

@@ -13,6 +13,7 @@
   libjack2,
   libmnl,
   libpcap,
+  libpulseaudio,
   libsamplerate,
   libsndfile,
   pipewire,
@@ -37,6 +38,7 @@ stdenv.mkDerivation {
     libjack2
     libmnl
     libpcap
+    libpulseaudio
     libsamplerate
     libsndfile
     pipewire
