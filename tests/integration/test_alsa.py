@@ -46,7 +46,7 @@ def check_status(session, name):
 
 def tone():
     """No frame lost or doubled for a minute, whatever the two clocks, the sizes and what is behind the device."""
-    seconds = 60
+    seconds = harness.MINUTE_S
     with harness.Session() as session:
         devices = Devices(session)
         session.start_server(quantum=256)

@@ -8,7 +8,7 @@ import time
 import harness
 
 GUESTS = 16
-SECONDS = 60
+SECONDS = harness.MINUTE_S
 SETTLE_S = 3  # sixteen streams are linked one after the other
 LATENCY_MS = 250  # above the machine's own stalls: this is about content
 QUANTUM = 1024

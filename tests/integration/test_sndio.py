@@ -63,7 +63,7 @@ def play(session, server, name, latency_ms, *guest_args, hz=harness.TONE_HZ):
 
 def tone():
     """No frame lost or doubled for a minute at either end of the clocks there are."""
-    seconds = 60
+    seconds = harness.MINUTE_S
     with harness.Session() as session:
         lanes = []
         for unit, ppm, card_ppm in ((UNIT, 500, -200), (UNIT + 1, -500, 0)):
