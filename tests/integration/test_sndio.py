@@ -20,6 +20,11 @@ STALL_MS = 8  # sndiod keeps two blocks in its device
 LEVEL = 10 ** (-1 / 20)
 
 
+def watch_ordinary_threads(session):
+    """sndiod is an ordinary thread of this niceness: what such a one could not do in time is the machine's doing."""
+    session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), session.stalls_path, "-20"])
+
+
 class Sndiod:
     """A server with a card of its own."""
 
@@ -65,6 +70,7 @@ def tone():
     """No frame lost or doubled for a minute at either end of the clocks there are."""
     seconds = harness.MINUTE_S
     with harness.Session() as session:
+        watch_ordinary_threads(session)
         lanes = []
         for unit, ppm, card_ppm in ((UNIT, 500, -200), (UNIT + 1, -500, 0)):
             server = Sndiod(session, unit, options=f"ppm {card_ppm}")
@@ -84,6 +90,7 @@ def tone():
 def server():
     """sndiod is killed and comes back."""
     with harness.Session() as session:
+        watch_ordinary_threads(session)
         sndiod = Sndiod(session)
         earshot, _, log = play(session, sndiod, "vm", FAULT_LATENCY_MS)
         time.sleep(4)
