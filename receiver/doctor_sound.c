@@ -72,7 +72,7 @@ static const struct backend *choose(struct doctor *doctor, const struct options 
             *result = 0;
             return *b;
         }
-        if (r == -ENODEV && !running) {
+        if (r == -ENODEV && !running && !(*b)->last_resort) { /* no card is no news where nobody is there */
             running = *b;
             *result = r;
         }

@@ -108,7 +108,7 @@ static int choose(struct output *output, int64_t now_ns)
             output->backend = *b;
             return 0;
         }
-        if (probed == -ENODEV)
+        if (probed == -ENODEV && !(*b)->last_resort)
             r = -ENODEV;
         mixer = mixer || (probed == -ENODEV && (*b)->has_mixer);
     }
