@@ -24,7 +24,7 @@ LOG_TAIL = 25  # lines of each log shown after a failure
 # The null sink drives its graph: what streams play into a cycle is in the monitor at the start of the next, which is
 # when it counts as captured. The server does not tell the stream of that quantum.
 UNTOLD_QUANTA = 1
-MINUTE_S = 60 if os.environ.get("EARSHOT_MINUTES") else 18  # what is to hold for a minute: of all of it, by request
+MINUTE_S = 60 if os.environ.get("EARSHOT_MINUTES") else 10  # what is to hold for a minute: of all of it, by request
 STALL_REPEAT_MS = 25  # a test that fails while the machine stalls for longer is repeated, once
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
