@@ -178,6 +178,7 @@ static void test_bad_values(void **state)
 #ifdef EARSHOT_JACK
         {"earshot --connect [",               "regular expression"     },
         {"earshot --connect=",                "regular expression"     },
+        {"earshot --connect a{9}{9}",         "without {}"             },
 #else
         {"earshot --connect x", "no JACK"},
         {"earshot -o jack", "not in this build"},
