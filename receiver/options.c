@@ -163,7 +163,8 @@ static int set_connect(void *target, const char *value)
 {
     regex_t pattern;
     /* Counted repetitions of repetitions take gigabytes to compile; ports' names need neither them nor long patterns. */
-    if (!*value || strchr(value, '{') || strlen(value) > 256 || regcomp(&pattern, value, REG_EXTENDED | REG_NOSUB) != 0)
+    if (!*value || strchr(value, '{') || strlen(value) > 256 ||
+        regcomp(&pattern, value, REG_EXTENDED | REG_NOSUB) != 0)
         return -EINVAL;
     regfree(&pattern);
     ((struct options *)target)->connect = value;
