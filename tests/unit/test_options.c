@@ -179,6 +179,7 @@ static void test_bad_values(void **state)
         {"earshot --connect [",               "regular expression"     },
         {"earshot --connect=",                "regular expression"     },
         {"earshot --connect a{9}{9}",         "without {}"             },
+        {"earshot --connect a+++++",          "without {}"             },
 #else
         {"earshot --connect x", "no JACK"},
         {"earshot -o jack", "not in this build"},
