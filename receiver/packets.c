@@ -15,10 +15,12 @@
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
 
-#define STRANGERS     64 /* that are told apart at a time */
+/* That are told apart at a time: more than are ever played, so that one too many gets as far as to be refused. */
+#define STRANGERS     128
 #define SENDERS       (STRANGERS + SOURCE_SENDERS_MAX)
-#define EMPTY_BATCHES 8  /* of packets that mean nothing, before others get their turn */
-#define HEADROOM      64 /* before a packet: room for what a frame left over, and alignment */
+#define SETTLED_NS    (10000 * MS) /* whose format is agreed keeps its place for so long */
+#define EMPTY_BATCHES 8            /* of packets that mean nothing, before others get their turn */
+#define HEADROOM      64           /* before a packet: room for what a frame left over, and alignment */
 #define SLOT_BYTES    (PACKETS_BYTES + 4096)
 #define FRAME_BYTES   32u  /* of the largest frame: 8 channels of 32 bit */
 #define HELD_BYTES    9216 /* of a stream's first packet; more than a jumbo frame carries */
@@ -99,11 +101,11 @@ static bool is_claimed(const struct packets *p, uint64_t id)
     return false;
 }
 
-/* The sender's entry. A new one takes the place of the stranger not heard for
- * longest, where there is no room or there are too many: never that of one that somebody claimed. */
+/* The sender's entry. A new one takes the place of the stranger not heard for longest, but never that of one that
+ * plays, unless somebody claimed the new one. NULL: no place. */
 static struct packet_sender *find_sender(struct packets *p, struct in_addr address, int64_t now_ns)
 {
-    struct packet_sender *unused = NULL, *oldest = NULL;
+    struct packet_sender *unused = NULL, *oldest = NULL, *oldest_settled = NULL;
     unsigned strangers = 0;
     for (unsigned i = 0; i < SENDERS; i++) {
         struct packet_sender *sender = &p->senders[i];
@@ -113,12 +115,17 @@ static struct packet_sender *find_sender(struct packets *p, struct in_addr addre
             unused = sender;
         } else if (!sender->name.claimed) {
             strangers++;
-            oldest = !oldest || sender->heard_ns < oldest->heard_ns ? sender : oldest;
+            bool settled = sender->agreed && now_ns - sender->heard_ns < SETTLED_NS;
+            struct packet_sender **first = settled ? &oldest_settled : &oldest;
+            *first = !*first || sender->heard_ns < (*first)->heard_ns ? sender : *first;
         }
     }
     bool claimed = is_claimed(p, address.s_addr);
-    /* There are as many entries as there can be strangers and claims, so one of the two is there. */
     struct packet_sender *sender = unused && (claimed || strangers < STRANGERS) ? unused : oldest;
+    if (!sender && claimed) /* with as many entries as there can be strangers and claims, there is one */
+        sender = oldest_settled;
+    if (!sender)
+        return NULL;
     uint8_t *held = sender->held;
     *sender = (struct packet_sender){.used = true, .held = held, .heard_ns = now_ns, .port_changed_ns = now_ns};
     sender->name.id = address.s_addr;
@@ -230,6 +237,10 @@ void packets_take(struct packets *p, struct packet_batch *batch, struct in_addr 
     }
     uint8_t *payload = packet + SCREAM_UDP_HEADER_BYTES;
     struct packet_sender *sender = find_sender(p, from, arrival_ns);
+    if (!sender) {
+        p->counters->dropped_frames += (uint64_t)bytes / pcm_frame_bytes(&format);
+        return;
+    }
     bool gap = arrival_ns - sender->heard_ns > GAP_NS;
     sender->heard_ns = arrival_ns;
     if (gap)

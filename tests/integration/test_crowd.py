@@ -51,6 +51,8 @@ def test():
             names = heard(session)
             harness.check(len(names) == STRANGERS + 1, f"{len(names)} streams: {names}")
             harness.wait_for("its first sound", lambda: session.status("wanted")["frames"] > 0)
+            harness.wait_for("a line about those refused",
+                             lambda: "senders already that nobody asked for" in earshot.log())
         finally:
             crowd.stop()
             if late:

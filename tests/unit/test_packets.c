@@ -21,6 +21,7 @@
 #define PAYLOAD 1152
 
 struct packet {
+    uint32_t from;
     uint16_t port;
     uint8_t bytes[SCREAM_UDP_HEADER_BYTES + PAYLOAD];
 };
@@ -34,7 +35,7 @@ struct rig {
     /* What the last drain() brought. */
     unsigned blocks, flags;
     size_t bytes;
-    uint8_t heard[PACKETS_BATCH * (PAYLOAD + 32)];
+    uint8_t heard[2 * PACKETS_BATCH * (PAYLOAD + 32)];
     struct pcm_format format;
 };
 
@@ -44,8 +45,8 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
     for (unsigned i = 0; i < r->queued; i++) {
         uint8_t *slot = packets_slot(batch, i);
         memcpy(slot, r->queue[i].bytes, sizeof r->queue[i].bytes);
-        packets_take(&r->packets, batch, (struct in_addr){GUEST}, r->queue[i].port, slot, sizeof r->queue[i].bytes,
-                     now_ns, 0);
+        packets_take(&r->packets, batch, (struct in_addr){r->queue[i].from}, r->queue[i].port, slot,
+                     sizeof r->queue[i].bytes, now_ns, 0);
     }
     r->queued = 0;
     packets_drained(&r->packets, now_ns);
@@ -70,13 +71,20 @@ static int teardown(void **state)
     return 0;
 }
 
-static void queue(struct rig *r, uint16_t port, const struct scream_udp_header *header, const uint8_t *payload)
+static void queue_from(struct rig *r, uint32_t from, uint16_t port, const struct scream_udp_header *header,
+                       const uint8_t *payload)
 {
     assert_true(r->queued < PACKETS_BATCH);
     struct packet *packet = &r->queue[r->queued++];
+    packet->from = from;
     packet->port = port;
     scream_udp_build(packet->bytes, header);
     memcpy(packet->bytes + SCREAM_UDP_HEADER_BYTES, payload, PAYLOAD);
+}
+
+static void queue(struct rig *r, uint16_t port, const struct scream_udp_header *header, const uint8_t *payload)
+{
+    queue_from(r, GUEST, port, header, payload);
 }
 
 static void queue_fill(struct rig *r, uint16_t port, const struct scream_udp_header *header, uint8_t value)
@@ -200,6 +208,121 @@ static void test_a_format_flap_is_not_followed(void **state)
     assert_int_equal(r->counters.rejected, 50);
 }
 
+/* A packet from each of these addresses, some ms of time in all. Returns how many blocks it brought; r->flags: of all. */
+static unsigned packet_of_each(struct rig *r, uint32_t first, unsigned count)
+{
+    static const uint8_t payload[PAYLOAD];
+    unsigned blocks = 0, flags = 0;
+    for (unsigned i = 0; i < count; i++) {
+        queue_from(r, htonl(first + i), PORT, &stereo, payload);
+        if (r->queued == PACKETS_BATCH || i + 1 == count) {
+            drain(r);
+            blocks += r->blocks;
+            flags |= r->flags;
+        }
+    }
+    r->flags = flags;
+    return blocks;
+}
+
+#define PLAYERS   0x0a000000u
+#define NEWCOMERS 0x0a000100u
+#define CROWD     0x0a010000u
+#define PLACES    128
+
+/* More want to be heard than are played. Those that come too late are heard of, so that somebody can say so. */
+static void test_newcomers_evict_nobody_who_plays(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(packet_of_each(r, PLAYERS, 64), 0);
+    assert_int_equal(packet_of_each(r, PLAYERS, 64), 128);
+    assert_int_equal(packet_of_each(r, NEWCOMERS, 20), 0);
+    assert_int_equal(packet_of_each(r, NEWCOMERS, 20), 40);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(packet_of_each(r, PLAYERS, 64), 64);
+        assert_int_equal(r->flags & BLOCK_RESYNC, 0);
+        assert_int_equal(packet_of_each(r, NEWCOMERS, 20), 20);
+    }
+    assert_int_equal(r->counters.dropped_frames, 0);
+}
+
+/* Any number of addresses is cheap to make up. */
+static void test_a_crowd_takes_no_places(void **state)
+{
+    struct rig *r = *state;
+    packet_of_each(r, PLAYERS, PLACES);
+    assert_int_equal(packet_of_each(r, PLAYERS, PLACES), 2 * PLACES);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(packet_of_each(r, CROWD, 300), 0);
+        assert_int_equal(packet_of_each(r, PLAYERS, PLACES), PLACES);
+        assert_int_equal(r->flags & (BLOCK_RESYNC | BLOCK_GAP), 0);
+    }
+    assert_int_equal(r->counters.dropped_frames, 20 * 300 * PAYLOAD / 4);
+}
+
+/* One that is silent for 10 s makes room; the one that is silent for longest first. */
+static void test_a_silent_one_makes_room(void **state)
+{
+    struct rig *r = *state;
+    packet_of_each(r, PLAYERS, PLACES);
+    packet_of_each(r, PLAYERS, PLACES);
+    int64_t silent_ns = r->now_ns;
+    while (r->now_ns < silent_ns + 9900 * MS)
+        assert_int_equal(packet_of_each(r, PLAYERS + 1, PLACES - 1), PLACES - 1);
+    assert_int_equal(packet_of_each(r, NEWCOMERS, 1) + packet_of_each(r, NEWCOMERS, 1), 0);
+    r->now_ns += 100 * MS;
+    assert_int_equal(packet_of_each(r, NEWCOMERS, 1) + packet_of_each(r, NEWCOMERS, 1), 2);
+    assert_int_equal(packet_of_each(r, PLAYERS + 1, PLACES - 1), PLACES - 1);
+    assert_int_equal(packet_of_each(r, PLAYERS, 1) + packet_of_each(r, PLAYERS, 1), 0);
+}
+
+/* One packet that means nothing does not keep a place. */
+static void test_noise_makes_room(void **state)
+{
+    struct rig *r = *state;
+    packet_of_each(r, CROWD, 4 * PLACES);
+    assert_int_equal(packet_of_each(r, PLAYERS, 64) + packet_of_each(r, PLAYERS, 64), 128);
+}
+
+static void test_a_claimed_one_always_gets_in(void **state)
+{
+    struct rig *r = *state;
+    packets_set_senders(&r->packets, &(struct source_senders){.others = true, .count = 1, .from = {GUEST}});
+    packet_of_each(r, PLAYERS, PLACES);
+    packet_of_each(r, PLAYERS, PLACES);
+    queue_fill(r, PORT, &stereo, 1);
+    queue_fill(r, PORT, &stereo, 1);
+    drain(r);
+    assert_int_equal(r->blocks, 2);
+    assert_int_equal(packet_of_each(r, PLAYERS, PLACES), PLACES);
+    /* And keeps its place: a stranger that comes back would have to send two that agree. */
+    packet_of_each(r, CROWD, 300);
+    queue_fill(r, PORT, &stereo, 1);
+    drain(r);
+    assert_int_equal(r->blocks, 1);
+}
+
+/* Also where those that were claimed before have become strangers, and no place is left at all. */
+static void test_a_late_claim_gets_in(void **state)
+{
+    struct rig *r = *state;
+    struct source_senders claims = {.others = true, .count = SOURCE_SENDERS_MAX};
+    for (unsigned i = 0; i < claims.count; i++)
+        claims.from[i] = htonl(NEWCOMERS + i);
+    packets_set_senders(&r->packets, &claims);
+    for (unsigned i = 0; i < 2; i++) {
+        packet_of_each(r, NEWCOMERS, claims.count);
+        packet_of_each(r, PLAYERS, PLACES);
+    }
+    claims = (struct source_senders){.others = true, .count = 1, .from = {GUEST}};
+    packets_set_senders(&r->packets, &claims);
+    assert_int_equal(packet_of_each(r, CROWD, 1) + packet_of_each(r, CROWD, 1), 0);
+    queue_fill(r, PORT, &stereo, 1);
+    queue_fill(r, PORT, &stereo, 1);
+    drain(r);
+    assert_int_equal(r->blocks, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -209,6 +332,12 @@ int main(void)
         TEST(test_a_stranger_is_not_mixed_in),
         TEST(test_a_new_port_loses_nothing),
         TEST(test_a_format_flap_is_not_followed),
+        TEST(test_newcomers_evict_nobody_who_plays),
+        TEST(test_a_crowd_takes_no_places),
+        TEST(test_a_silent_one_makes_room),
+        TEST(test_noise_makes_room),
+        TEST(test_a_claimed_one_always_gets_in),
+        TEST(test_a_late_claim_gets_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
