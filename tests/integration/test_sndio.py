@@ -5,6 +5,7 @@ test_sndio.py tone|server|surround
 """
 
 import os
+import shutil
 import sys
 import time
 
@@ -35,12 +36,13 @@ class Sndiod:
         self.channels = channels
         self.device = f"snd,{unit}/default"
         self.card = Card(session, f"card{unit}", f'channels "{channels}" rates "48000" formats "S16_LE" {options}')
-        # sndiod gives up its rights before it opens a device.
+        # sndiod gives up its rights before it opens a device: what it opens then lies where everybody may go.
         os.chmod(session.directory, 0o777)
         os.chmod(self.card.control, 0o777)
+        plugin = shutil.copy(harness.built("alsa_test_plugin.so"), session.directory)
         config = os.path.join(session.directory, f"sndiod{unit}.asoundrc")
         with open(config, "w") as out:
-            out.write(f'pcm_type.earshot_test {{ lib "{harness.built("alsa_test_plugin.so")}" }}\n')
+            out.write(f'pcm_type.earshot_test {{ lib "{plugin}" }}\n')
             arguments = "".join(f'@args.{name} {{ type string default "0" }} ' for name in ("CARD", "DEV", "SUBDEV"))
             out.write(self.card.config.replace(f"pcm.{self.card.name} {{",
                                                f"pcm.!hw {{ @args [ CARD DEV SUBDEV ] {arguments}"))
