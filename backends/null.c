@@ -12,12 +12,23 @@
 #define FRAMES_MAX 8192
 #define US_MAX     1000000
 
+/* All the streams that want the same device play on one, as they would on hardware. */
+struct device {
+    struct paced_params params;
+    struct paced *paced;
+    unsigned streams;
+    struct device *next;
+};
+
 struct backend_context {
     struct paced_params params;
+    struct device *devices;
 };
 
 struct backend_stream {
-    struct paced *paced;
+    struct backend_context *context;
+    struct device *device;
+    struct paced_stream *paced;
 };
 
 enum null_key { RATE, PERIOD, HOLD, PPM, JITTER, NOISE, DOUBLE, DELAY, SEED };
@@ -155,35 +166,85 @@ static uint32_t granted_period(int64_t period_ns, uint32_t rate)
     return frames < 16 ? 16 : frames > FRAMES_MAX ? FRAMES_MAX : (uint32_t)frames;
 }
 
+static bool same(const struct paced_params *a, const struct paced_params *b)
+{
+    return a->rate == b->rate && a->period[0] == b->period[0] && a->period[1] == b->period[1] &&
+           a->hold_cycles == b->hold_cycles && a->ppm == b->ppm && a->jitter_ns == b->jitter_ns &&
+           a->noise_ns == b->noise_ns && a->double_every == b->double_every && a->delay_frames == b->delay_frames &&
+           a->seed == b->seed;
+}
+
+/* The device of these parameters, for one stream more. */
+static int use_device(struct backend_context *context, const struct paced_params *params, struct device **out)
+{
+    struct device *device = context->devices;
+    while (device && !same(&device->params, params))
+        device = device->next;
+    if (!device) {
+        device = calloc(1, sizeof *device);
+        if (!device)
+            return -ENOMEM;
+        device->params = *params;
+        const int rc = paced_create(&device->paced, params);
+        if (rc < 0) {
+            free(device);
+            return rc;
+        }
+        device->next = context->devices;
+        context->devices = device;
+    }
+    device->streams++;
+    *out = device;
+    return 0;
+}
+
+static void leave_device(struct backend_context *context, struct device *device)
+{
+    if (--device->streams > 0)
+        return;
+    struct device **link = &context->devices;
+    while (*link != device)
+        link = &(*link)->next;
+    *link = device->next;
+    paced_destroy(device->paced);
+    free(device);
+}
+
 static int null_open(struct backend_context *context, struct backend_stream_params *params,
                      struct backend_stream **out)
 {
-    struct paced_params device = context->params;
+    struct paced_params wanted = context->params;
     if (params->channels == 0 || params->channels > BACKEND_CHANNELS_MAX ||
-        (params->target && parse_target(&device, params->target) < 0))
+        (params->target && parse_target(&wanted, params->target) < 0))
         return -EINVAL;
-    if (device.period[0] == 0)
-        device.period[0] = granted_period(params->period_ns, device.rate);
-    const uint32_t longest = device.period[1] > device.period[0] ? device.period[1] : device.period[0];
+    if (wanted.period[0] == 0)
+        wanted.period[0] = granted_period(params->period_ns, wanted.rate);
+    const uint32_t longest = wanted.period[1] > wanted.period[0] ? wanted.period[1] : wanted.period[0];
     /* Late by two periods (and no less than 20 ms, which any machine is now and then): a real device has run dry. */
-    device.late_max_ns = device.jitter_ns + (int64_t)longest * 2 * 1000000000 / device.rate;
-    if (device.late_max_ns < 20000000)
-        device.late_max_ns = 20000000;
-    device.channels = params->channels;
-    device.pull = params->pull;
-    device.pull_arg = params->arg;
+    wanted.late_max_ns = wanted.jitter_ns + (int64_t)longest * 2 * 1000000000 / wanted.rate;
+    if (wanted.late_max_ns < 20000000)
+        wanted.late_max_ns = 20000000;
 
     struct backend_stream *stream = calloc(1, sizeof *stream);
     if (!stream)
         return -ENOMEM;
-    const int rc = paced_create(&stream->paced, &device);
-    if (rc < 0) {
-        free(stream);
-        return rc;
-    }
-    params->period_ns = (int64_t)device.period[0] * 1000000000 / device.rate;
+    stream->context = context;
+    int rc = use_device(context, &wanted, &stream->device);
+    if (rc < 0)
+        goto fail;
+    const struct paced_stream_params paced = {.pull = params->pull, .pull_arg = params->arg};
+    rc = paced_open(stream->device->paced, &paced, &stream->paced);
+    if (rc < 0)
+        goto fail_device;
+    params->period_ns = (int64_t)wanted.period[0] * 1000000000 / wanted.rate;
     *out = stream;
     return 0;
+
+fail_device:
+    leave_device(context, stream->device);
+fail:
+    free(stream);
+    return rc;
 }
 
 static int null_start(struct backend_stream *stream)
@@ -206,7 +267,8 @@ static void null_close(struct backend_stream *stream)
 {
     if (!stream)
         return;
-    paced_destroy(stream->paced);
+    paced_close(stream->paced);
+    leave_device(stream->context, stream->device);
     free(stream);
 }
 

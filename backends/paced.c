@@ -10,14 +10,24 @@
 #define NS_PER_S       1000000000
 #define PACED_PRIORITY 60 /* SCHED_FIFO; below the threads of real sound servers */
 
+struct paced_stream {
+    struct paced *paced;
+    struct paced_stream_params params;
+    struct paced_stream *next;
+    bool started;
+    bool fresh; /* not pulled since it was started */
+};
+
 struct paced {
     struct paced_clock clock;
-    float *buffer; /* for the longer period */
+    float *buffer; /* of the thread: the longer period, any number of channels */
     pthread_t thread;
-    bool running;
-    pthread_mutex_t lock; /* of `stopping`; never held during a pull */
-    pthread_cond_t wake;
+    bool running;         /* main's: there is a thread */
+    pthread_mutex_t lock; /* of all below; never held during a pull */
+    pthread_cond_t changed;
     bool stopping;
+    struct paced_stream *streams;
+    struct paced_stream *pulling;
 };
 
 /* ---- arithmetic ---- */
@@ -103,38 +113,57 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-/* A condition variable with a deadline is as sharp as clock_nanosleep, and stop() can end it. */
+/* A condition variable with a deadline is as sharp as clock_nanosleep, and stop() can end it. With the lock held. */
 static bool wait_until(struct paced *paced, int64_t ns)
 {
     const struct timespec deadline = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
     int rc = 0;
-    pthread_mutex_lock(&paced->lock);
     while (!paced->stopping && rc == 0)
-        rc = pthread_cond_timedwait(&paced->wake, &paced->lock, &deadline);
-    const bool stopping = paced->stopping;
-    pthread_mutex_unlock(&paced->lock);
-    return !stopping;
+        rc = pthread_cond_timedwait(&paced->changed, &paced->lock, &deadline);
+    return !paced->stopping;
+}
+
+/* Without the lock: nobody closes a stream that is being pulled. */
+static void pull(struct paced *paced, const struct paced_stream_params *stream, struct paced_cycle cycle, bool fresh)
+{
+    if (fresh)
+        cycle.time.flags |= PULL_DISCONTINUITY;
+    for (uint32_t i = 0; i < cycle.pulls; i++) {
+        stream->pull(stream->pull_arg, paced->buffer, cycle.frames, &cycle.time);
+        cycle.time.delay_frames += cycle.frames;
+        cycle.time.flags = 0;
+        if (stream->sink)
+            stream->sink(stream->sink_arg, paced->buffer, cycle.frames);
+    }
 }
 
 static void *run(void *arg)
 {
     struct paced *paced = arg;
-    const struct paced_params *params = &paced->clock.params;
     struct paced_cycle cycle;
 
+    pthread_mutex_lock(&paced->lock);
     paced_clock_start(&paced->clock, now_ns());
     for (;;) {
         paced_clock_next(&paced->clock, now_ns(), &cycle);
         if (!wait_until(paced, cycle.wake_ns))
-            return NULL;
-        for (uint32_t i = 0; i < cycle.pulls; i++) {
-            params->pull(params->pull_arg, paced->buffer, cycle.frames, &cycle.time);
-            cycle.time.delay_frames += cycle.frames;
-            cycle.time.flags = 0;
-            if (params->sink)
-                params->sink(params->sink_arg, paced->buffer, cycle.frames);
+            break;
+        for (struct paced_stream *stream = paced->streams; stream; stream = stream->next) {
+            if (!stream->started)
+                continue;
+            const bool fresh = stream->fresh;
+            stream->fresh = false;
+            paced->pulling = stream;
+            pthread_mutex_unlock(&paced->lock);
+            pull(paced, &stream->params, cycle, fresh);
+            pthread_mutex_lock(&paced->lock);
+            paced->pulling = NULL;
+            if (!stream->started) /* stop() waits */
+                pthread_cond_broadcast(&paced->changed);
         }
     }
+    pthread_mutex_unlock(&paced->lock);
+    return NULL;
 }
 
 int paced_create(struct paced **out, const struct paced_params *params)
@@ -144,7 +173,7 @@ int paced_create(struct paced **out, const struct paced_params *params)
         return -ENOMEM;
     paced->clock = (struct paced_clock){.params = *params, .origin_ns = now_ns(), .random = params->seed};
     const uint32_t longest = params->period[0] > params->period[1] ? params->period[0] : params->period[1];
-    paced->buffer = calloc((size_t)longest * params->channels, sizeof *paced->buffer);
+    paced->buffer = calloc((size_t)longest * BACKEND_CHANNELS_MAX, sizeof *paced->buffer);
     if (!paced->buffer) {
         free(paced);
         return -ENOMEM;
@@ -152,14 +181,39 @@ int paced_create(struct paced **out, const struct paced_params *params)
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&paced->wake, &attr);
+    pthread_cond_init(&paced->changed, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&paced->lock, NULL);
     *out = paced;
     return 0;
 }
 
-int paced_start(struct paced *paced)
+void paced_destroy(struct paced *paced)
+{
+    if (!paced)
+        return;
+    pthread_cond_destroy(&paced->changed);
+    pthread_mutex_destroy(&paced->lock);
+    free(paced->buffer);
+    free(paced);
+}
+
+int paced_open(struct paced *paced, const struct paced_stream_params *params, struct paced_stream **out)
+{
+    struct paced_stream *stream = calloc(1, sizeof *stream);
+    if (!stream)
+        return -ENOMEM;
+    stream->paced = paced;
+    stream->params = *params;
+    pthread_mutex_lock(&paced->lock);
+    stream->next = paced->streams;
+    paced->streams = stream;
+    pthread_mutex_unlock(&paced->lock);
+    *out = stream;
+    return 0;
+}
+
+static int start_thread(struct paced *paced)
 {
     if (paced->running)
         return 0;
@@ -176,25 +230,53 @@ int paced_start(struct paced *paced)
     return 0;
 }
 
-void paced_stop(struct paced *paced)
+int paced_start(struct paced_stream *stream)
 {
-    if (!paced->running)
-        return;
+    struct paced *paced = stream->paced;
+    if (stream->started)
+        return 0;
+    /* Before there is a thread: it is in the first cycle. */
     pthread_mutex_lock(&paced->lock);
-    paced->stopping = true;
-    pthread_cond_signal(&paced->wake);
+    stream->started = stream->fresh = true;
     pthread_mutex_unlock(&paced->lock);
-    pthread_join(paced->thread, NULL);
-    paced->running = false;
+    const int rc = start_thread(paced);
+    if (rc < 0)
+        stream->started = false;
+    return rc;
 }
 
-void paced_destroy(struct paced *paced)
+void paced_stop(struct paced_stream *stream)
 {
-    if (!paced)
+    struct paced *paced = stream->paced;
+    pthread_mutex_lock(&paced->lock);
+    stream->started = false;
+    while (paced->pulling == stream)
+        pthread_cond_wait(&paced->changed, &paced->lock);
+    bool last = true;
+    for (const struct paced_stream *other = paced->streams; other; other = other->next)
+        last = last && !other->started;
+    if (last && paced->running) {
+        paced->stopping = true;
+        pthread_cond_broadcast(&paced->changed);
+    }
+    pthread_mutex_unlock(&paced->lock);
+    if (last && paced->running) {
+        pthread_join(paced->thread, NULL);
+        paced->running = false;
+    }
+}
+
+void paced_close(struct paced_stream *stream)
+{
+    if (!stream)
         return;
-    paced_stop(paced);
-    pthread_cond_destroy(&paced->wake);
-    pthread_mutex_destroy(&paced->lock);
-    free(paced->buffer);
-    free(paced);
+    paced_stop(stream);
+    struct paced *paced = stream->paced;
+    pthread_mutex_lock(&paced->lock);
+    struct paced_stream **link = &paced->streams;
+    while (*link != stream)
+        link = &(*link)->next;
+    *link = stream->next;
+    pthread_mutex_unlock(&paced->lock);
+    free(stream);
 }

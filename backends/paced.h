@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A simulated device: a thread that pulls in real time, by a clock of its own that runs at a chosen distance from
- * CLOCK_MONOTONIC and misbehaves as told. What null and wav have instead of hardware.
+ * CLOCK_MONOTONIC and misbehaves as told. What null and wav have instead of hardware. As with a sound server, any
+ * number of streams play on one device, and its thread wakes once for all of them.
  */
 #ifndef EARSHOT_PACED_H
 #define EARSHOT_PACED_H
@@ -22,30 +23,39 @@ struct paced_params {
     uint32_t delay_frames; /* constant delay behind the pull */
     int64_t late_max_ns;   /* later than this and the device runs on without us: its position jumps */
     uint32_t seed;         /* of jitter and noise; 0 is a seed like any other */
-    uint8_t channels;      /* of the buffer */
     bool realtime;         /* SCHED_FIFO, where that is permitted */
+};
 
-    /* The stream's. [rt] */
+struct paced;
+struct paced_stream;
+
+struct paced_stream_params {
+    /* [rt] dst has room for BACKEND_CHANNELS_MAX channels. */
     void (*pull)(void *arg, float *dst, uint32_t frames, const struct pull_time *time);
     void *pull_arg;
-    /* Takes what pull gave; NULL: nobody does. Same thread, outside pull: may block. */
+    /* Takes what pull gave; NULL: nobody does. Same thread, outside pull: may block, and all the device's streams wait. */
     void (*sink)(void *arg, const float *frames, uint32_t count);
     void *sink_arg;
 };
 
-struct paced;
-
 /* [main] -ENOMEM. Params are copied. The device's clock starts here and runs whether anything plays or not. */
 int paced_create(struct paced **paced, const struct paced_params *params);
 
-/* [main] Starts the thread. 0 or -errno. */
-int paced_start(struct paced *paced);
+/* [main] After its streams. NULL is fine. */
+void paced_destroy(struct paced *paced);
 
-/* [main] On return no pull is running; a thread that waits is woken. Fine on one that is stopped. */
-void paced_stop(struct paced *paced);
+/* [main] -ENOMEM. Params are copied. The stream belongs to the caller: paced_close(). */
+int paced_open(struct paced *paced, const struct paced_stream_params *params, struct paced_stream **stream);
+
+/* [main] From now on it is pulled; the first of a device's streams starts the thread. 0 or -errno. */
+int paced_start(struct paced_stream *stream);
+
+/* [main] On return no pull of this stream is running; the last one ends the thread, also where that waits. Fine on one
+ * that is stopped. */
+void paced_stop(struct paced_stream *stream);
 
 /* [main] Stops it. NULL is fine. */
-void paced_destroy(struct paced *paced);
+void paced_close(struct paced_stream *stream);
 
 /* ---- the device's arithmetic, apart from its thread: pure, for tests. Any thread. ---- */
 

@@ -35,7 +35,8 @@ struct backend_context {
 
 struct backend_stream {
     SNDFILE *file;
-    struct paced *paced;
+    struct paced *device; /* its own: the file takes its time */
+    struct paced_stream *paced;
     int event_fd;
     uint32_t rate;
     uint32_t unsaved; /* frames since the header was brought up to date */
@@ -194,7 +195,8 @@ static void wav_close(struct backend_stream *stream)
 {
     if (!stream)
         return;
-    paced_destroy(stream->paced);
+    paced_close(stream->paced);
+    paced_destroy(stream->device);
     if (stream->file)
         sf_close(stream->file);
     free(stream);
@@ -230,13 +232,12 @@ static int wav_open(struct backend_context *context, struct backend_stream_param
         .period = {(uint32_t)frames},
         .hold_cycles = 1,
         .late_max_ns = INT64_C(2000000000),
-        .channels = params->channels,
-        .pull = params->pull,
-        .pull_arg = params->arg,
-        .sink = write_frames,
-        .sink_arg = stream,
     };
-    rc = paced_create(&stream->paced, &device);
+    const struct paced_stream_params paced = {
+        .pull = params->pull, .pull_arg = params->arg, .sink = write_frames, .sink_arg = stream};
+    rc = paced_create(&stream->device, &device);
+    if (rc == 0)
+        rc = paced_open(stream->device, &paced, &stream->paced);
     if (rc < 0)
         goto fail;
     params->period_ns = frames * 1000000000 / params->source_rate;

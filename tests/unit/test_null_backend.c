@@ -6,6 +6,7 @@
 #include "backends/registry.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -185,6 +186,7 @@ struct player {
     atomic_bool stopped, violated;
     uint32_t frames;
     struct pull_time first;
+    _Atomic(pthread_t) thread; /* the last that pulled */
 };
 
 static void pull(void *arg, float *dst, uint32_t frames, const struct pull_time *time)
@@ -198,6 +200,7 @@ static void pull(void *arg, float *dst, uint32_t frames, const struct pull_time 
     }
     for (uint32_t i = 0; i < frames * 2; i++)
         dst[i] = 0;
+    atomic_store(&player->thread, pthread_self());
     atomic_fetch_add(&player->pulls, 1);
 }
 
@@ -305,22 +308,67 @@ static void test_plays_stops_and_plays_again(void **state)
     assert_false(atomic_load(&player.violated));
 }
 
+/* Those that want the same device share its thread and its clock; each comes and goes without the others' noticing. */
+static void test_streams_share_a_device(void **state)
+{
+    (void)state;
+    enum { STREAMS = 5, OTHER = 4 };
+    struct backend_context *context = NULL;
+    struct backend_stream *streams[STREAMS] = {0};
+    struct player players[STREAMS] = {0};
+    const struct backend_context_params context_params = {.app_name = "test", .target = "period=64", .event_fd = -1};
+    assert_int_equal(backend_null.context_open(&context, &context_params), 0);
+    for (unsigned i = 0; i < STREAMS; i++) {
+        struct backend_stream_params params = {
+            .name = "guest", .channels = 2, .mask = 3, .source_rate = 48000, .pull = pull, .arg = &players[i]};
+        params.target = i == OTHER ? "period=64,ppm=1" : NULL;
+        assert_int_equal(backend_null.open(context, &params, &streams[i]), 0);
+        assert_int_equal(backend_null.start(streams[i]), 0);
+        wait_pulls(&players[i], 1);
+        assert_int_equal(players[i].first.flags & PULL_DISCONTINUITY, PULL_DISCONTINUITY);
+    }
+    const pthread_t thread = atomic_load(&players[0].thread);
+    for (unsigned i = 1; i < STREAMS; i++)
+        assert_int_equal(pthread_equal(atomic_load(&players[i].thread), thread) != 0, i != OTHER);
+    for (unsigned turn = 0; turn < 50; turn++) {
+        struct player *stopped = &players[1 + turn % 3];
+        backend_null.stop(streams[1 + turn % 3]);
+        atomic_store(&stopped->stopped, true);
+        const unsigned at = atomic_load(&players[0].pulls), kept = atomic_load(&stopped->pulls);
+        wait_pulls(&players[0], at + 2);
+        assert_int_equal(atomic_load(&stopped->pulls), kept);
+        atomic_store(&stopped->stopped, false);
+        atomic_store(&stopped->pulls, 0); /* so that the next is the first */
+        assert_int_equal(backend_null.start(streams[1 + turn % 3]), 0);
+        wait_pulls(stopped, 1);
+        assert_int_equal(stopped->first.flags, PULL_DISCONTINUITY);
+    }
+    assert_true(pthread_equal(atomic_load(&players[0].thread), thread)); /* it never ended */
+    for (unsigned i = 0; i < STREAMS; i++) {
+        backend_null.close(streams[i]);
+        atomic_store(&players[i].stopped, true);
+        if (i + 1 < STREAMS)
+            wait_pulls(&players[STREAMS - 1], atomic_load(&players[STREAMS - 1].pulls) + 2);
+    }
+    for (unsigned i = 0; i < STREAMS; i++)
+        assert_false(atomic_load(&players[i].violated));
+    backend_null.context_close(context);
+}
+
 static void test_a_stop_does_not_wait_for_the_period(void **state)
 {
     (void)state;
     struct paced *paced = NULL;
+    struct paced_stream *stream = NULL;
     struct player player = {0};
     /* 8192 frames at 1 Hz: had stop() to wait for a period, this would end by the test's time limit. */
-    const struct paced_params params = {.rate = 1,
-                                        .period = {8192},
-                                        .hold_cycles = 1,
-                                        .channels = 2,
-                                        .pull = pull,
-                                        .pull_arg = &player,
-                                        .late_max_ns = SECOND};
+    const struct paced_params params = {.rate = 1, .period = {8192}, .hold_cycles = 1, .late_max_ns = SECOND};
+    const struct paced_stream_params stream_params = {.pull = pull, .pull_arg = &player};
     assert_int_equal(paced_create(&paced, &params), 0);
-    assert_int_equal(paced_start(paced), 0);
+    assert_int_equal(paced_open(paced, &stream_params, &stream), 0);
+    assert_int_equal(paced_start(stream), 0);
     wait_pulls(&player, 1);
+    paced_close(stream);
     paced_destroy(paced);
 }
 
@@ -356,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_the_clock_runs_on_while_stopped),
         cmocka_unit_test(test_target_is_parsed_strictly),
         cmocka_unit_test(test_plays_stops_and_plays_again),
+        cmocka_unit_test(test_streams_share_a_device),
         cmocka_unit_test(test_a_stop_does_not_wait_for_the_period),
         cmocka_unit_test(test_bad_streams_are_refused),
     };
