@@ -2,6 +2,7 @@
 #include "tests/unit/setup_rig.h"
 
 #include "receiver/setup.h"
+#include "tests/unit/parsed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,21 +37,16 @@ int computer_setup(void **state)
 
 void computer_run(struct rig *rig, const char *line)
 {
-    char words[256], error[OPTABLE_ERROR_MAX], *argv[16] = {(char[]){"earshot"}};
-    int argc = 1, rest;
-    struct options options;
-    enum options_command command;
-    snprintf(words, sizeof words, "%s", line);
-    for (char *word = strtok(words, " "); word && argc < 15; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    if (options_parse(&options, &command, argc, argv, &rest, error) != 0 || command != COMMAND_SETUP)
-        fail_msg("%s: %s", line, error);
+    struct parsed p;
+    parse(&p, "earshot %s", line);
+    if (p.result != 0 || p.command != COMMAND_SETUP)
+        fail_msg("%s: %s", line, p.error);
     free(rig->text);
     size_t size;
     FILE *out = open_memstream(&rig->text, &size);
     assert_non_null(out);
     rig->calls[0] = 0;
-    struct setup_params params = {.options = &options.setup,
+    struct setup_params params = {.options = &p.options.setup,
                                   .config_dir = rig->config_dir,
                                   .state_dir = rig->state_dir,
                                   .out = out,

@@ -2,7 +2,7 @@
  *
  * `earshot setup` on computers that are not here: what it prints on each.
  */
-#include "receiver/options.h"
+#include "tests/unit/parsed.h"
 #include "tests/unit/setup_rig.h"
 
 #include <errno.h>
@@ -419,16 +419,10 @@ static void test_options(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char words[256], error[OPTABLE_ERROR_MAX] = "", *argv[16] = {(char[]){"earshot"}};
-        int argc = 1, rest;
-        struct options options;
-        enum options_command command;
-        snprintf(words, sizeof words, "%s", cases[i].line);
-        for (char *word = strtok(words, " "); word && argc < 15; word = strtok(NULL, " "))
-            argv[argc++] = word;
-        int r = options_parse(&options, &command, argc, argv, &rest, error);
-        if (cases[i].error ? r != -EINVAL || !strstr(error, cases[i].error) : r != 0)
-            fail_msg("%s: %d, %s", cases[i].line, r, error);
+        struct parsed p;
+        parse(&p, "earshot %s", cases[i].line);
+        if (cases[i].error ? p.result != -EINVAL || !strstr(p.error, cases[i].error) : p.result != 0)
+            fail_msg("%s: %d, %s", cases[i].line, p.result, p.error);
     }
 }
 
