@@ -23,8 +23,9 @@ struct rig {
     char ring[128]; /* the path of the shared memory */
     struct doctor_env env;
     struct options options;
-    struct rig_command commands[16]; /* the last that fits answers; none: -ENOENT */
+    struct rig_command commands[24]; /* the last that fits answers; none: -ENOENT */
     unsigned command_count;
+    char calls[4096]; /* of systemctl, but for is-enabled; a line each */
     struct doctor_interface interfaces[8];
     int interface_count;
     int wire_result;
@@ -36,7 +37,8 @@ struct rig {
     unsigned multicast_grows; /* packets that come in while he waits */
     char *text;               /* what it printed last */
     int status;
-    struct doctor *doctor; /* of tests that look at one area alone; theirs */
+    struct doctor *doctor;                             /* of tests that look at one area alone; theirs */
+    char config_dir[128], config[160], state_dir[128]; /* of setup's tests; theirs */
 };
 
 int rig_setup(void **state);

@@ -2,8 +2,13 @@
 #include "tests/unit/playout_rig.h"
 
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #define START_NS (1000 * RIG_SECOND)
 
@@ -24,13 +29,12 @@ static void next_chunk(struct rig *rig)
     rig->chunk_at_ns = rig->guest_due_ns + llround((double)rig->late_ns * uniform(rig));
 }
 
-struct rig *rig_new_rate(const struct playout_params *params, uint32_t guest_rate)
+struct rig *rig_new(const struct playout_params *params)
 {
     struct rig *rig = calloc(1, sizeof *rig);
-    if (!rig)
-        return NULL;
+    assert_non_null(rig);
     *rig = (struct rig){
-        .chunk = guest_rate / 50,
+        .chunk = 960,
         .level = RIG_LEVEL,
         .guest_due_ns = START_NS,
         .rate = 48000,
@@ -43,18 +47,20 @@ struct rig *rig_new_rate(const struct playout_params *params, uint32_t guest_rat
         .channels = 2,
     };
     struct pcm_format format;
-    if (pcm_format_parse(&format, pcm_rate_marker(guest_rate), 32, 2, 3) < 0 ||
-        feed_create(&rig->feed, &format, SOURCE_SHM) < 0 || playout_create(&rig->playout, rig->feed, params) < 0) {
-        rig_free(rig);
-        return NULL;
-    }
+    assert_int_equal(pcm_format_parse(&format, pcm_rate_marker(48000), 32, 2, 3), 0);
+    assert_int_equal(feed_create(&rig->feed, &format, SOURCE_SHM), 0);
+    assert_int_equal(playout_create(&rig->playout, rig->feed, params), 0);
     next_chunk(rig);
     return rig;
 }
 
-struct rig *rig_new(const struct playout_params *params)
+struct rig *rig_new_locked(const struct playout_params *params)
 {
-    return rig_new_rate(params, 48000);
+    struct rig *rig = rig_new(params);
+    rig_run(rig, 20.0);
+    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+    assert_true(rig_stats(rig).locked);
+    return rig;
 }
 
 void rig_free(struct rig *rig)

@@ -64,10 +64,11 @@ struct rig {
     float floats[RIG_FRAMES * 2];
 };
 
-/* A guest of 48 kHz, 32 bit, stereo with chunks of 20 ms and a device of 48 kHz and 256 frames. NULL: out of memory.
- * The rig is freed by rig_free(). */
+/* A guest of 48 kHz, 32 bit, stereo with chunks of 20 ms and a device of 48 kHz and 256 frames. The rig is freed by
+ * rig_free(). */
 struct rig *rig_new(const struct playout_params *params);
-struct rig *rig_new_rate(const struct playout_params *params, uint32_t guest_rate);
+/* One that has played for as long as it takes to lock. */
+struct rig *rig_new_locked(const struct playout_params *params);
 void rig_free(struct rig *rig);
 
 /* The null backend's device instead of the rig's own; rate, ppm, delay and the rest are its. Before the first run. */

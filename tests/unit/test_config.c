@@ -3,6 +3,7 @@
  * Configuration files in a directory of the test's own.
  */
 #include "receiver/config.h"
+#include "tests/unit/said.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -178,10 +179,7 @@ static void test_example(void **state)
 
 struct place {
     char dir[64];
-    FILE *said;
-    char *text;
-    size_t text_bytes;
-    struct log log;
+    struct said said;
     struct options options;
 };
 
@@ -216,9 +214,7 @@ static int set_up(void **state)
     static const char *const names[] = {"user", "user/earshot", "one", "one/earshot", "two", "two/earshot"};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         make_directory(p, names[i]);
-    p->said = open_memstream(&p->text, &p->text_bytes);
-    assert_non_null(p->said);
-    p->log = (struct log){.out = p->said};
+    said_open(&p->said);
     options_init(&p->options);
     *state = p;
     return 0;
@@ -230,8 +226,7 @@ static int tear_down(void **state)
     char command[128];
     snprintf(command, sizeof(command), "rm -rf %s", p->dir);
     assert_int_equal(system(command), 0); /* NOLINT: a test's own directory */
-    fclose(p->said);
-    free(p->text);
+    said_close(&p->said);
     free(p);
     return 0;
 }
@@ -253,7 +248,7 @@ static void test_directories(void **state)
     assert_int_equal(symlink("/dev/null", link), 0);
 
     struct config_set set;
-    assert_int_equal(config_load(&set, &p->options, NULL, &p->log), 0);
+    assert_int_equal(config_load(&set, &p->options, NULL, &p->said.log), 0);
     assert_int_equal(set.count, 3);
     assert_int_equal(set.bad, 0);
     assert_string_equal(set.configs[0]->name, "alpha");
@@ -265,13 +260,12 @@ static void test_directories(void **state)
 
     /* The command line says what to play: nobody looks. */
     p->options.playback = true;
-    assert_int_equal(config_load(&set, &p->options, NULL, &p->log), 0);
+    assert_int_equal(config_load(&set, &p->options, NULL, &p->said.log), 0);
     assert_int_equal(set.count, 1);
     assert_null(config_stream_name(set.configs[0]));
     config_set_free(&set);
 
-    fflush(p->said);
-    assert_int_equal(p->text_bytes, 0);
+    assert_string_equal(said_text(&p->said), "");
 }
 
 static void test_none(void **state)
@@ -279,17 +273,17 @@ static void test_none(void **state)
     struct place *p = *state;
     struct config_set set, again;
     p->options.source = FROM_MULTICAST;
-    assert_int_equal(config_load(&set, &p->options, NULL, &p->log), 0);
+    assert_int_equal(config_load(&set, &p->options, NULL, &p->said.log), 0);
     assert_int_equal(set.count, 1);
     assert_int_equal(set.configs[0]->options.source, FROM_MULTICAST);
     assert_null(config_stream_name(set.configs[0]));
-    assert_int_equal(config_load(&again, &p->options, &set, &p->log), 0);
+    assert_int_equal(config_load(&again, &p->options, &set, &p->said.log), 0);
     assert_ptr_equal(again.configs[0], set.configs[0]);
     config_set_free(&again);
 
     /* A bad file is somebody's wish: not the same as none. */
     put(p, "user/earshot/bad.conf", "x\n");
-    assert_int_equal(config_load(&again, &p->options, &set, &p->log), 0);
+    assert_int_equal(config_load(&again, &p->options, &set, &p->said.log), 0);
     assert_int_equal(again.count, 0);
     assert_int_equal(again.bad, 1);
     config_set_free(&again);
@@ -304,18 +298,17 @@ static void test_reload(void **state)
     put(p, "user/earshot/b.conf", "port = 4002\n");
     put(p, "user/earshot/c.conf", "port = 4003\n");
     put(p, "user/earshot/d.conf", "prot = 4004\n");
-    assert_int_equal(config_load(&set, &p->options, NULL, &p->log), 0);
+    assert_int_equal(config_load(&set, &p->options, NULL, &p->said.log), 0);
     assert_int_equal(set.count, 3);
     assert_int_equal(set.bad, 1);
-    fflush(p->said);
-    assert_non_null(strstr(p->text, "d.conf:1: unknown key prot"));
-    assert_non_null(strstr(p->text, "This file is not played."));
+    assert_non_null(strstr(said_text(&p->said), "d.conf:1: unknown key prot"));
+    assert_non_null(strstr(said_text(&p->said), "This file is not played."));
 
     put(p, "user/earshot/a.conf", "# remark\nport = 4001\n");
     put(p, "user/earshot/b.conf", "port = 5002\n");
     put(p, "user/earshot/c.conf", "port = many\n");
     put(p, "user/earshot/d.conf", "port = 4004\n");
-    assert_int_equal(config_load(&again, &p->options, &set, &p->log), 0);
+    assert_int_equal(config_load(&again, &p->options, &set, &p->said.log), 0);
     assert_int_equal(again.count, 4);
     assert_int_equal(again.bad, 1);
     assert_ptr_equal(again.configs[0], set.configs[0]);
@@ -326,9 +319,8 @@ static void test_reload(void **state)
     config_set_free(&set);
     assert_int_equal(again.configs[2]->options.port, 4003);
     config_set_free(&again);
-    fflush(p->said);
-    assert_non_null(strstr(p->text, "c.conf:1: port = many"));
-    assert_non_null(strstr(p->text, "What it said before still holds."));
+    assert_non_null(strstr(said_text(&p->said), "c.conf:1: port = many"));
+    assert_non_null(strstr(said_text(&p->said), "What it said before still holds."));
 }
 
 static void test_named(void **state)
@@ -347,17 +339,16 @@ static void test_named(void **state)
     const char *const paths[] = {two, none, one, twin, p->dir, "/dev/null"};
     memcpy(p->options.configs, paths, sizeof(paths));
     p->options.config_count = sizeof(paths) / sizeof(*paths);
-    assert_int_equal(config_load(&set, &p->options, NULL, &p->log), 0);
+    assert_int_equal(config_load(&set, &p->options, NULL, &p->said.log), 0);
     assert_int_equal(set.count, 2);
     assert_int_equal(set.bad, 4);
     assert_string_equal(set.configs[0]->name, "there");
     assert_string_equal(set.configs[1]->name, "here");
     assert_int_equal(set.configs[1]->options.port, 4002);
     config_set_free(&set);
-    fflush(p->said);
-    assert_non_null(strstr(p->text, "/none: No such file"));
-    assert_non_null(strstr(p->text, "two/here.conf: not played, another file is called the same."));
-    assert_non_null(strstr(p->text, "/dev/null: is no file"));
+    assert_non_null(strstr(said_text(&p->said), "/none: No such file"));
+    assert_non_null(strstr(said_text(&p->said), "two/here.conf: not played, another file is called the same."));
+    assert_non_null(strstr(said_text(&p->said), "/dev/null: is no file"));
 }
 
 int main(void)

@@ -5,6 +5,7 @@
  */
 #include "receiver/guests.h"
 #include "ringbuf/scream_udp.h"
+#include "tests/unit/said.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -28,10 +29,7 @@
 #define STREAMS_MAX 16
 
 struct fixture {
-    struct log log;
-    FILE *said;
-    char *text;
-    size_t text_bytes;
+    struct said said;
     sd_event *event;
     struct outputs *outputs;
     struct sources *sources;
@@ -74,9 +72,7 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    f->said = open_memstream(&f->text, &f->text_bytes);
-    assert_non_null(f->said);
-    f->log = (struct log){.out = f->said};
+    said_open(&f->said);
     close(bound("0.0.0.0", &f->port));
     for (unsigned i = 0; i < SENDERS; i++) {
         char address[16];
@@ -86,9 +82,9 @@ static int set_up(void **state)
         f->silent[i] = true;
     }
     assert_true(sd_event_new(&f->event) >= 0);
-    assert_int_equal(sources_create(&f->sources, &(struct sources_params){.log = &f->log}), 0);
-    assert_int_equal(outputs_create(&f->outputs, f->event, nothing, f, &f->log), 0);
-    assert_int_equal(guests_create(&f->guests, f->outputs, f->sources, NULL, &f->log), 0);
+    assert_int_equal(sources_create(&f->sources, &(struct sources_params){.log = &f->said.log}), 0);
+    assert_int_equal(outputs_create(&f->outputs, f->event, nothing, f, &f->said.log), 0);
+    assert_int_equal(guests_create(&f->guests, f->outputs, f->sources, NULL, &f->said.log), 0);
     assert_int_equal(sources_start(f->sources), 0);
     *state = f;
     return 0;
@@ -106,8 +102,7 @@ static int tear_down(void **state)
     sd_event_unref(f->event);
     for (unsigned i = 0; i < SENDERS; i++)
         close(f->sockets[i]);
-    fclose(f->said);
-    free(f->text);
+    said_close(&f->said);
     free(f);
     return 0;
 }
@@ -130,7 +125,7 @@ static void apply(struct fixture *f, unsigned count, struct config *const *confi
     struct plan *plan = malloc(sizeof(*plan));
     assert_non_null(plan);
     memcpy(set.configs, configs, count * sizeof(*configs));
-    plan_make(plan, &set, &f->log);
+    plan_make(plan, &set, &f->said.log);
     config_set_free(&set);
     assert_int_equal(sources_apply(f->sources, plan, clock_ns(), FADE_NS), 0);
     assert_int_equal(guests_apply(f->guests, plan, clock_ns(), FADE_NS), 0);
@@ -252,9 +247,8 @@ static void test_claims_change(void **state)
     apply(f, 2, (struct config *[]){stays, rest});
     wait_heard(f, "stays=127.0.3.1 rest=127.0.3.2");
     wait_frames(f, "stays", before);
-    fflush(f->said);
-    assert_null(strstr(f->text, "127.0.3.1: now"));
-    assert_null(strstr(f->text, "gone"));
+    assert_null(strstr(said_text(&f->said), "127.0.3.1: now"));
+    assert_null(strstr(said_text(&f->said), "gone"));
 }
 
 /* Sources go and come, also at the same port, also before the last ones have gone. */
@@ -276,8 +270,7 @@ static void test_sources_change(void **state)
         wait_frames(f, "five", 0);
         assert_string_equal(heard(f), "five=127.0.3.1");
     }
-    fflush(f->said);
-    assert_null(strstr(f->text, "in use"));
+    assert_null(strstr(said_text(&f->said), "in use"));
 }
 
 static void test_nothing_to_play(void **state)

@@ -10,23 +10,6 @@
 
 static const struct playout_params standard = {.quality = RESAMPLER_FASTEST};
 
-static struct rig *new_rig(const struct playout_params *params)
-{
-    struct rig *rig = rig_new(params);
-    assert_non_null(rig);
-    return rig;
-}
-
-/* One that has played for as long as it takes to lock. */
-static struct rig *new_locked(const struct playout_params *params)
-{
-    struct rig *rig = new_rig(params);
-    rig_run(rig, 20.0);
-    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
-    assert_true(rig_stats(rig).locked);
-    return rig;
-}
-
 static void assert_parts_sum(const struct playout_stats *stats)
 {
     assert_int_equal(stats->guest_ns + stats->jitter_ns + stats->quantum_ns + stats->resampler_ns + stats->device_ns,
@@ -40,7 +23,7 @@ static void latency_asked(void **state)
     static const int64_t asked_ms[] = {35, 60, 150};
     for (size_t i = 0; i < sizeof asked_ms / sizeof asked_ms[0]; i++) {
         const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = asked_ms[i] * RIG_MS};
-        struct rig *rig = new_rig(&params);
+        struct rig *rig = rig_new(&params);
         rig->delay_frames = 256;
         rig_run(rig, 30.0);
         struct playout_stats stats = rig_stats(rig);
@@ -57,7 +40,7 @@ static void latency_infeasible(void **state)
 {
     (void)state;
     const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 26 * RIG_MS};
-    struct rig *infeasible = new_locked(&params), *plain = new_locked(&standard);
+    struct rig *infeasible = rig_new_locked(&params), *plain = rig_new_locked(&standard);
     struct playout_stats stats = rig_stats(infeasible);
     assert_true(stats.latency_infeasible); /* 20 + 5.3 + 0.4 + 1 */
     assert_int_equal(stats.target_ns, rig_stats(plain).target_ns);
@@ -71,7 +54,7 @@ static void latency_too_short(void **state)
 {
     (void)state;
     const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 30 * RIG_MS};
-    struct rig *rig = new_rig(&params);
+    struct rig *rig = rig_new(&params);
     rig->late_ns = 15 * RIG_MS;
     rig_run(rig, 40.0);
     struct playout_stats stats = rig_stats(rig);
@@ -87,7 +70,7 @@ static void max_latency(void **state)
 {
     (void)state;
     const struct playout_params capped = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 40 * RIG_MS};
-    struct rig *rig = new_rig(&capped);
+    struct rig *rig = rig_new(&capped);
     rig->late_ns = 30 * RIG_MS;
     rig_run(rig, 60.0);
     assert_int_equal(rig_stats(rig).target_ns, 40 * RIG_MS);
@@ -98,14 +81,14 @@ static void max_latency(void **state)
     rig_free(rig);
 
     const struct playout_params loose = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 200 * RIG_MS};
-    struct rig *free_one = new_locked(&standard), *loose_one = new_locked(&loose);
+    struct rig *free_one = rig_new_locked(&standard), *loose_one = rig_new_locked(&loose);
     assert_int_equal(rig_stats(loose_one).target_ns, rig_stats(free_one).target_ns);
     assert_false(rig_stats(loose_one).jitter_exceeds);
     rig_free(free_one);
     rig_free(loose_one);
 
     const struct playout_params tight = {.quality = RESAMPLER_FASTEST, .max_latency_ns = 1 * RIG_MS};
-    rig = new_locked(&tight);
+    rig = rig_new_locked(&tight);
     assert_near((double)rig_stats(rig).target_ns, 20e6 + 256e9 / 48000.0 + 22e9 / 48000.0 + 1e6, 0.2e6);
     rig_free(rig);
 }

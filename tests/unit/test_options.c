@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "receiver/options.h"
+#include "tests/unit/parsed.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,28 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define ARGS_MAX 16
-
-struct parsed {
-    struct options options;
-    enum options_command command;
-    int rest, result;
-    char error[OPTABLE_ERROR_MAX];
-    char line[256];
-    char *argv[ARGS_MAX];
-};
-
-/* Splits at spaces; the strings stay in p->line. */
-static void parse(struct parsed *p, const char *line)
-{
-    int argc = 0;
-    memset(p, 0, sizeof(*p));
-    snprintf(p->line, sizeof(p->line), "%s", line);
-    for (char *word = strtok(p->line, " "); word && argc < ARGS_MAX - 1; word = strtok(NULL, " "))
-        p->argv[argc++] = word;
-    p->result = options_parse(&p->options, &p->command, argc, p->argv, &p->rest, p->error);
-}
 
 static void test_defaults(void **state)
 {
@@ -197,7 +175,7 @@ static void test_bad_values(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         struct parsed p;
-        parse(&p, bad[i].line);
+        parse(&p, "%s", bad[i].line);
         if (p.result != -EINVAL || !strstr(p.error, bad[i].says) || strchr(p.error, '\n'))
             fail_msg("%s: %d \"%s\", wanted \"%s\"", bad[i].line, p.result, p.error, bad[i].says);
     }
@@ -228,7 +206,7 @@ static void test_playback(void **state)
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
         struct parsed p;
-        parse(&p, lines[i].line);
+        parse(&p, "%s", lines[i].line);
         if (p.result != 0 || p.options.playback != lines[i].playback)
             fail_msg("%s: %d \"%s\", playback %d", lines[i].line, p.result, p.error, p.options.playback);
     }

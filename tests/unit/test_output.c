@@ -3,6 +3,7 @@
  * What `auto` chooses among servers that come and go, in a time that the test makes.
  */
 #include "receiver/output.h"
+#include "tests/unit/said.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -17,9 +18,7 @@
 #define MS_NS INT64_C(1000000)
 
 struct fixture {
-    struct log log;
-    char *text;
-    size_t size;
+    struct said said;
     struct output *output;
     int64_t now_ns;
 };
@@ -106,28 +105,16 @@ static void set_up_servers(struct fixture *f, int pipewire, int pulse, int jack,
     context_result = 0;
     memset(f, 0, sizeof *f);
     f->now_ns = 1000000 * MS_NS;
-    f->log.out = open_memstream(&f->text, &f->size);
-    assert_non_null(f->log.out);
-    const struct output_params params = {.auto_choices = all, .log = &f->log};
+    said_open(&f->said);
+    const struct output_params params = {.auto_choices = all, .log = &f->said.log};
     assert_int_equal(output_create(&f->output, &params), 0);
 }
 
 static void tear_down(struct fixture *f)
 {
     output_destroy(f->output);
-    fclose(f->log.out);
-    free(f->text);
+    said_close(&f->said);
     assert_int_equal(contexts, 0);
-}
-
-/* How often the log has said so. */
-static unsigned said(struct fixture *f, const char *what)
-{
-    unsigned count = 0;
-    fflush(f->log.out);
-    for (const char *at = f->text; (at = strstr(at, what)); at++)
-        count++;
-    return count;
 }
 
 /* Runs until it has chosen or `limit_ns` has passed. Returns how long that took. */
@@ -175,9 +162,10 @@ static void test_auto_order(void **state)
             took_ms > rows[i].most_ms)
             fail_msg("row %zu: %s after %d ms", i, chosen ? chosen->name : "nothing", (int)took_ms);
         /* One line says which, and why. */
-        assert_int_equal(said(&f, "Playing through"), rows[i].chosen >= 0);
-        assert_int_equal(said(&f, "it is running and has an output device"), rows[i].chosen >= 0 && took_ms == 0);
-        assert_int_equal(said(&f, "no sound server has appeared within 10 s"), rows[i].chosen == ALSA);
+        assert_int_equal(said_times(&f.said, "Playing through"), rows[i].chosen >= 0);
+        assert_int_equal(said_times(&f.said, "it is running and has an output device"),
+                         rows[i].chosen >= 0 && took_ms == 0);
+        assert_int_equal(said_times(&f.said, "no sound server has appeared within 10 s"), rows[i].chosen == ALSA);
         if (took_ms == 0)
             assert_int_equal(probes[ALSA], 0); /* opening the device is not done for nothing */
         tear_down(&f);
@@ -220,7 +208,7 @@ static void test_auto_server_comes(void **state)
     assert_null(output_context(f.output));
     context_result = 0;
     assert_true(output_run(f.output, f.now_ns) == INT64_MAX);
-    assert_int_equal(said(&f, "JACK is back"), 1);
+    assert_int_equal(said_times(&f.said, "JACK is back"), 1);
     tear_down(&f);
 }
 

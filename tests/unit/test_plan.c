@@ -3,6 +3,7 @@
  * Which sources configurations need, and who plays whom.
  */
 #include "receiver/plan.h"
+#include "tests/unit/said.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -17,17 +18,14 @@
 struct fixture {
     struct config_set set;
     struct plan plan;
-    FILE *said;
-    char *text;
-    size_t text_bytes;
+    struct said said;
 };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    f->said = open_memstream(&f->text, &f->text_bytes);
-    assert_non_null(f->said);
+    said_open(&f->said);
     *state = f;
     return 0;
 }
@@ -37,8 +35,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     plan_free(&f->plan);
     config_set_free(&f->set);
-    fclose(f->said);
-    free(f->text);
+    said_close(&f->said);
     free(f);
     return 0;
 }
@@ -53,10 +50,8 @@ static void add(struct fixture *f, const char *name, const char *text)
 /* Returns what was said. */
 static const char *make(struct fixture *f)
 {
-    struct log log = {.out = f->said};
-    plan_make(&f->plan, &f->set, &log);
-    fflush(f->said);
-    return f->text ? f->text : "";
+    plan_make(&f->plan, &f->set, &f->said.log);
+    return said_text(&f->said);
 }
 
 /* Who plays this address of the source, by name; "" where nobody does. */

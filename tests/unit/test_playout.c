@@ -11,23 +11,6 @@
 
 static const struct playout_params standard = {.quality = RESAMPLER_FASTEST};
 
-static struct rig *new_rig(const struct playout_params *params)
-{
-    struct rig *rig = rig_new(params);
-    assert_non_null(rig);
-    return rig;
-}
-
-/* One that has played for as long as it takes to lock. */
-static struct rig *new_locked(const struct playout_params *params)
-{
-    struct rig *rig = new_rig(params);
-    rig_run(rig, 20.0);
-    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
-    assert_true(rig_stats(rig).locked);
-    return rig;
-}
-
 static void assert_smooth(const struct rig *rig, const struct rig_ear *ear)
 {
     const double most = rig_slope(rig) * 1.03 + FADES;
@@ -48,7 +31,7 @@ static void bad_params(void **state)
     (void)state;
     static const struct playout_params rows[] = {
         {.latency_ns = -1}, {.max_latency_ns = -1}, {.quality = (enum resampler_quality)3}};
-    struct rig *rig = new_rig(&standard);
+    struct rig *rig = rig_new(&standard);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct playout *playout = NULL;
         assert_int_equal(playout_create(&playout, rig->feed, &rows[i]), -EINVAL);
@@ -64,7 +47,7 @@ static void any_quantum(void **state)
     (void)state;
     static const uint32_t quanta[] = {1, 2, 3, 31, 64, 100, 256, 441, 1023, 1024, 1025, 2048, 4097, 8192};
     for (size_t i = 0; i < sizeof quanta / sizeof quanta[0]; i++) {
-        struct rig *rig = new_rig(&standard);
+        struct rig *rig = rig_new(&standard);
         struct rig_ear ear;
         rig->quantum = quanta[i];
         rig_listen(rig, &ear);
@@ -83,7 +66,7 @@ static void any_quantum(void **state)
 static void silence_before_data(void **state)
 {
     (void)state;
-    struct rig *rig = new_rig(&standard);
+    struct rig *rig = rig_new(&standard);
     struct rig_ear ear;
     rig_listen(rig, &ear);
     rig->paused = true;
@@ -103,7 +86,7 @@ static void starts_at_target(void **state)
     (void)state;
     for (int quality = RESAMPLER_FASTEST; quality <= RESAMPLER_BEST; quality++) {
         const struct playout_params params = {.quality = (enum resampler_quality)quality};
-        struct rig *rig = new_rig(&params);
+        struct rig *rig = rig_new(&params);
         struct rig_ear ear;
         rig_listen(rig, &ear);
         while (ear.first == UINT64_MAX)
@@ -126,7 +109,7 @@ static void starts_at_target(void **state)
 static void follows(void **state)
 {
     (void)state;
-    struct rig *rig = new_rig(&standard);
+    struct rig *rig = rig_new(&standard);
     struct rig_ear ear;
     rig->guest_ppm = 300.0;
     rig->device_ppm = -200.0;
@@ -157,7 +140,7 @@ static void underrun(void **state)
     (void)state;
     static const double seconds[] = {0.08, 0.1, 0.5};
     for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
-        struct rig *rig = new_locked(&standard);
+        struct rig *rig = rig_new_locked(&standard);
         struct rig_ear ear;
         rig_listen(rig, &ear);
         rig->stalled = true;
@@ -183,7 +166,7 @@ static void pause(void **state)
     (void)state;
     static const double seconds[] = {0.2, 1.0, 30.0};
     for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
-        struct rig *rig = new_locked(&standard);
+        struct rig *rig = rig_new_locked(&standard);
         struct rig_ear ear;
         rig->paused = true;
         rig_run(rig, seconds[i]);
@@ -209,7 +192,7 @@ static void resync(void **state)
     (void)state;
     for (int side = -1; side <= 1; side += 2) {
         const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 150 * RIG_MS};
-        struct rig *rig = new_locked(&params);
+        struct rig *rig = rig_new_locked(&params);
         struct rig_ear ear;
         rig_listen(rig, &ear);
         rig->delay_frames += side * -2400; /* the device's own latency changes by 50 ms: so must the fill */
@@ -229,7 +212,7 @@ static void resync(void **state)
 static void mute(void **state)
 {
     (void)state;
-    struct rig *rig = new_locked(&standard);
+    struct rig *rig = rig_new_locked(&standard);
     struct rig_ear ear;
     rig_listen(rig, &ear);
     assert_false(playout_silent(rig->playout));
@@ -253,7 +236,7 @@ static void mute(void **state)
     assert_int_equal(rig_stats(rig).resyncs, 0);
     rig_free(rig);
 
-    rig = new_rig(&standard); /* nothing sounds: silent at once, and for as long as it is asked for */
+    rig = rig_new(&standard); /* nothing sounds: silent at once, and for as long as it is asked for */
     playout_mute(rig->playout, true);
     assert_true(playout_silent(rig->playout));
     rig_listen(rig, &ear);
@@ -266,7 +249,7 @@ static void mute(void **state)
 static void nothing_stale(void **state)
 {
     (void)state;
-    struct rig *rig = new_rig(&standard);
+    struct rig *rig = rig_new(&standard);
     struct rig_ear ear;
     playout_mute(rig->playout, true);
     rig->level = 0.9;
@@ -290,7 +273,7 @@ static void quantum_change(void **state)
         { .quality = RESAMPLER_FASTEST,    .latency_ns = 5 * RIG_MS}  /* plays as auto */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct rig *rig = new_locked(&rows[i]);
+        struct rig *rig = rig_new_locked(&rows[i]);
         struct rig_ear ear;
         const double before_s = rig_trace(rig).target_s;
         rig_listen(rig, &ear);
@@ -320,7 +303,7 @@ static void rate_change(void **state)
     static const uint32_t rates[] = {44100, 48000, 96000, 44100, 96000, 48000, 192000, 48000};
     for (int quality = RESAMPLER_FASTEST; quality <= RESAMPLER_BEST; quality++) {
         const struct playout_params params = {.quality = (enum resampler_quality)quality, .latency_ns = 80 * RIG_MS};
-        struct rig *rig = new_locked(&params);
+        struct rig *rig = rig_new_locked(&params);
         for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
             struct rig_ear ear;
             const double slope = rig_slope(rig);
@@ -348,7 +331,7 @@ static void rate_change_twice(void **state)
 {
     (void)state;
     const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 80 * RIG_MS};
-    struct rig *rig = new_locked(&params);
+    struct rig *rig = rig_new_locked(&params);
     struct rig_ear ear;
     const double before_s = rig_trace(rig).fill_s;
     rig_listen(rig, &ear);
@@ -383,7 +366,7 @@ static void watch_error(void *arg, uint64_t at, const float *samples, uint32_t f
 static void doubled_pull(void **state)
 {
     (void)state;
-    struct rig *rig = new_locked(&standard);
+    struct rig *rig = rig_new_locked(&standard);
     struct rig_ear ear;
     rig_listen(rig, &ear);
     for (int i = 0; i < 20; i++) {
@@ -412,7 +395,7 @@ static void device_gap(void **state)
     (void)state;
     static const double seconds[] = {0.03, 0.3, 3.0};
     for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
-        struct rig *rig = new_locked(&standard);
+        struct rig *rig = rig_new_locked(&standard);
         const double before_s = rig_trace(rig).fill_s;
         rig->stopped = true;
         rig_run(rig, seconds[i]);
@@ -430,7 +413,7 @@ static void device_gap(void **state)
 static void device_moved(void **state)
 {
     (void)state;
-    struct rig *rig = new_locked(&standard);
+    struct rig *rig = rig_new_locked(&standard);
     struct rig_ear ear;
     rig_listen(rig, &ear);
     const double before_s = rig_trace(rig).fill_s;
@@ -452,7 +435,7 @@ static void device_moved(void **state)
 static void freewheel(void **state)
 {
     (void)state;
-    struct rig *rig = new_locked(&standard);
+    struct rig *rig = rig_new_locked(&standard);
     struct rig_ear ear;
     rig_listen(rig, &ear);
     const double step = rig_trace(rig).step;
@@ -475,7 +458,7 @@ static void garbage(void **state)
 {
     (void)state;
     static const uint32_t rates[] = {0, 1, 7999, 768001, UINT32_MAX};
-    struct rig *rig = new_locked(&standard);
+    struct rig *rig = rig_new_locked(&standard);
     struct playout_stats stats;
     for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
         const struct pull_time time = {
@@ -526,7 +509,7 @@ static void garbage(void **state)
 static void late_start(void **state)
 {
     (void)state;
-    struct rig *rig = new_rig(&standard);
+    struct rig *rig = rig_new(&standard);
     struct rig_ear ear;
     rig->stopped = true;
     rig_run(rig, 0.3);

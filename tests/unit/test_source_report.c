@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/source_report.h"
+#include "tests/unit/said.h"
 
 #include <arpa/inet.h>
 #include <setjmp.h>
@@ -16,9 +17,7 @@
 
 struct rig {
     struct source_report report;
-    struct log log;
-    char *text;
-    size_t size;
+    struct said said;
     int64_t now_ns;
 };
 
@@ -26,8 +25,7 @@ static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof *r);
     assert_non_null(r);
-    r->log.out = open_memstream(&r->text, &r->size);
-    assert_non_null(r->log.out);
+    said_open(&r->said);
     r->now_ns = 1000 * SECOND;
     *state = r;
     return 0;
@@ -36,8 +34,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct rig *r = *state;
-    fclose(r->log.out);
-    free(r->text);
+    said_close(&r->said);
     free(r);
     return 0;
 }
@@ -45,13 +42,11 @@ static int teardown(void **state)
 /* What it says now, and when it wants to be called again. */
 static const char *said(struct rig *r, int64_t *again_ns)
 {
-    fflush(r->log.out);
-    size_t before = r->size;
-    int64_t again = source_report_run(&r->report, WHERE, &r->log, r->now_ns);
+    size_t before = strlen(said_text(&r->said));
+    int64_t again = source_report_run(&r->report, WHERE, &r->said.log, r->now_ns);
     if (again_ns)
         *again_ns = again;
-    fflush(r->log.out);
-    return r->text + before;
+    return said_text(&r->said) + before;
 }
 
 static unsigned lines(const char *text)

@@ -3,6 +3,7 @@
  * Output and stream against a backend that fails as it is told, in a time that the test makes.
  */
 #include "receiver/stream.h"
+#include "tests/unit/said.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -139,9 +140,7 @@ static const struct backend exclusive = {
 };
 
 struct fixture {
-    struct log log;
-    char *text;
-    size_t size;
+    struct said said;
     struct output *output;
     struct stream *stream;
     int64_t now_ns;
@@ -162,9 +161,8 @@ static void set_up_output(struct fixture *f, const struct backend *chosen, const
 {
     memset(f, 0, sizeof(*f));
     memset(&fake, 0, sizeof(fake));
-    f->log.out = open_memstream(&f->text, &f->size);
-    assert_non_null(f->log.out);
-    struct output_params params = {.backend = chosen, .auto_choices = choices, .log = &f->log};
+    said_open(&f->said);
+    struct output_params params = {.backend = chosen, .auto_choices = choices, .log = &f->said.log};
     assert_int_equal(output_create(&f->output, &params), 0);
     f->now_ns = 1000000 * MS_NS;
 }
@@ -178,7 +176,7 @@ static void set_up_with(struct fixture *f, const struct backend *chosen)
                                    .address = "10.0.0.1",
                                    .kind = SOURCE_UDP,
                                    .playout = {.quality = RESAMPLER_FASTEST}};
-    assert_int_equal(stream_create(&f->stream, &params, f->output, &f->log), 0);
+    assert_int_equal(stream_create(&f->stream, &params, f->output, &f->said.log), 0);
 }
 
 static void set_up(struct fixture *f)
@@ -190,20 +188,16 @@ static void tear_down(struct fixture *f)
 {
     stream_destroy(f->stream);
     output_destroy(f->output);
-    fclose(f->log.out);
-    free(f->text);
+    said_close(&f->said);
     assert_int_equal(fake.streams, 0);
     assert_int_equal(fake.contexts, 0);
 }
 
-/* How often the log has said so. */
-static unsigned said(struct fixture *f, const char *what)
+/* Gives the stream a feed, and lets it take that up. */
+static void play(struct fixture *f, const struct pcm_format *format)
 {
-    unsigned count = 0;
-    fflush(f->log.out);
-    for (const char *at = f->text; (at = strstr(at, what)); at++)
-        count++;
-    return count;
+    stream_set_feed(f->stream, new_feed(format), 20 * MS_NS, f->now_ns);
+    stream_run(f->stream, f->now_ns);
 }
 
 static enum stream_state state_of(struct fixture *f)
@@ -229,7 +223,7 @@ static void test_auto(void **state)
     fake.probe_result = -EHOSTDOWN;
     assert_true(output_run(f.output, f.now_ns) > f.now_ns);
     assert_null(output_backend(f.output));
-    assert_int_equal(said(&f, "No sound server is running"), 1);
+    assert_int_equal(said_times(&f.said, "No sound server is running"), 1);
 
     /* Not before its time, and said once only. */
     assert_true(output_run(f.output, f.now_ns + 1) > f.now_ns + 1);
@@ -238,16 +232,16 @@ static void test_auto(void **state)
         assert_true(next_ns > f.now_ns && next_ns - f.now_ns <= 1000 * MS_NS);
         f.now_ns = next_ns;
     }
-    assert_int_equal(said(&f, "No sound server is running"), 1);
+    assert_int_equal(said_times(&f.said, "No sound server is running"), 1);
     fake.probe_result = -ENODEV;
     f.now_ns = output_run(f.output, f.now_ns);
-    assert_int_equal(said(&f, "has no output device"), 1);
+    assert_int_equal(said_times(&f.said, "has no output device"), 1);
 
     fake.probe_result = 0;
     assert_true(output_run(f.output, f.now_ns) == INT64_MAX);
     assert_ptr_equal(output_backend(f.output), &backend);
     assert_non_null(output_context(f.output));
-    assert_int_equal(said(&f, "Playing through Fake"), 1);
+    assert_int_equal(said_times(&f.said, "Playing through Fake"), 1);
 
     /* Lost: the same one is waited for. */
     assert_false(output_check(f.output));
@@ -264,9 +258,9 @@ static void test_auto(void **state)
     fake.context_result = 0;
     int64_t next_ns = output_run(f.output, f.now_ns);
     assert_true(next_ns == INT64_MAX);
-    assert_int_equal(said(&f, "Fake is gone"), 1);
-    assert_int_equal(said(&f, "Fake is back"), 1);
-    assert_int_equal(said(&f, "not running"), 0);
+    assert_int_equal(said_times(&f.said, "Fake is gone"), 1);
+    assert_int_equal(said_times(&f.said, "Fake is back"), 1);
+    assert_int_equal(said_times(&f.said, "not running"), 0);
     tear_down(&f);
 }
 
@@ -307,8 +301,7 @@ static void test_idle_corks(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     stream_set_idle(f.stream, true, f.now_ns);
     stream_run(f.stream, f.now_ns);
     assert_int_equal(fake.running, 0);
@@ -316,7 +309,7 @@ static void test_idle_corks(void **state)
     assert_int_equal(state_of(&f), STREAM_IDLE);
     /* Never announced, so nothing to say; and nothing to wake up for. */
     assert_true(stream_run(f.stream, f.now_ns + 10000 * MS_NS) == INT64_MAX);
-    assert_int_equal(said(&f, "paused"), 0);
+    assert_int_equal(said_times(&f.said, "paused"), 0);
 
     stream_set_idle(f.stream, false, f.now_ns);
     stream_run(f.stream, f.now_ns);
@@ -331,12 +324,11 @@ static void test_idle_closes(void **state)
     (void)state;
     struct fixture f;
     set_up_with(&f, &exclusive);
-    f.log.verbose = true;
+    f.said.log.verbose = true;
     assert_int_equal(stream_thread(f.stream), 0);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     assert_int_equal(stream_thread(f.stream), FAKE_THREAD);
-    assert_int_equal(said(&f, "Fake plays it as 48 kHz, in the test."), 1);
+    assert_int_equal(said_times(&f.said, "Fake plays it as 48 kHz, in the test."), 1);
 
     stream_set_idle(f.stream, true, f.now_ns);
     const int64_t due_ns = f.now_ns + 30000 * MS_NS;
@@ -375,7 +367,8 @@ static void test_busy(void **state)
     int64_t next_ns = f.now_ns;
     for (unsigned i = 0; i < 10; i++)
         next_ns = stream_run(f.stream, next_ns);
-    assert_int_equal(said(&f, "cannot play through Fake: another program is using the device. Trying again."), 1);
+    assert_int_equal(
+        said_times(&f.said, "cannot play through Fake: another program is using the device. Trying again."), 1);
     assert_int_equal(state_of(&f), STREAM_NO_SERVER);
     fake.open_result = 0;
     stream_run(f.stream, next_ns);
@@ -400,7 +393,7 @@ static void test_open_fails(void **state)
         assert_true(stream_run(f.stream, next_ns - 1) == next_ns);
     }
     assert_int_equal(fake.opens, 10);
-    assert_int_equal(said(&f, "cannot play through Fake"), 1);
+    assert_int_equal(said_times(&f.said, "cannot play through Fake"), 1);
     assert_int_equal(state_of(&f), STREAM_NO_SERVER);
 
     fake.open_result = 0;
@@ -410,7 +403,7 @@ static void test_open_fails(void **state)
     fake.start_result = 0;
     stream_run(f.stream, last_ns);
     assert_int_equal(fake.running, 1);
-    assert_int_equal(said(&f, "plays again"), 1);
+    assert_int_equal(said_times(&f.said, "plays again"), 1);
     assert_int_equal(state_of(&f), STREAM_STARTING);
     tear_down(&f);
 }
@@ -420,15 +413,14 @@ static void test_stream_lost(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     fake.stream_state = BACKEND_NO_DEVICE;
     stream_run(f.stream, f.now_ns);
     assert_int_equal(state_of(&f), STREAM_NO_SERVER);
     assert_int_equal(fake.streams, 1);
     fake.stream_state = BACKEND_OK;
     stream_run(f.stream, f.now_ns);
-    assert_int_equal(said(&f, "the output device is back"), 1);
+    assert_int_equal(said_times(&f.said, "the output device is back"), 1);
 
     fake.stream_state = BACKEND_LOST;
     int64_t next_ns = stream_run(f.stream, f.now_ns);
@@ -445,8 +437,7 @@ static void test_server_lost(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     stream_drop(f.stream);
     output_drop(f.output, f.now_ns);
     assert_true(stream_run(f.stream, f.now_ns) == INT64_MAX);
@@ -466,13 +457,11 @@ static void test_format_change(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     pull(&f);
 
     /* Another rate: the same node goes on. */
-    stream_set_feed(f.stream, new_feed(&cd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &cd);
     assert_int_equal(fake.opens, 1);
     assert_int_equal(fake.stops, 1);
     assert_int_equal(fake.running, 1);
@@ -500,8 +489,7 @@ static void test_fade(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    play(&f, &dvd);
     pull(&f);
     stream_fade(f.stream);
     assert_true(stream_silent(f.stream)); /* nothing was sounding */
@@ -541,9 +529,8 @@ static void test_latency_above_chunk(void **state)
         .latency_above_chunk = true,
         .playout = {.quality = RESAMPLER_FASTEST, .latency_ns = 9 * MS_NS}
     };
-    assert_int_equal(stream_create(&f.stream, &params, f.output, &f.log), 0);
-    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
-    stream_run(f.stream, f.now_ns);
+    assert_int_equal(stream_create(&f.stream, &params, f.output, &f.said.log), 0);
+    play(&f, &dvd);
     assert_true(fake.params.period_ns == 4 * MS_NS); /* as for -t 29 */
     tear_down(&f);
 }

@@ -4,7 +4,7 @@
  * they meant, called by its name or by ours.
  */
 #include "backends/registry.h"
-#include "receiver/options.h"
+#include "tests/unit/parsed.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -131,24 +131,18 @@ static void test_lines(void **state)
     for (size_t i = 0; i < sizeof lines / sizeof *lines * (sizeof programs / sizeof *programs); i++) {
         const char *program = programs[i % (sizeof programs / sizeof *programs)];
         size_t which = i / (sizeof programs / sizeof *programs);
-        char words[256], error[OPTABLE_ERROR_MAX] = "", *argv[16];
-        int argc = 0, rest;
-        struct options options;
-        enum options_command command;
-        snprintf(words, sizeof words, "%s %s", program, lines[which].line);
-        for (char *word = strtok(words, " "); word && argc < 15; word = strtok(NULL, " "))
-            argv[argc++] = word;
-        argv[argc] = NULL;
-        int r = options_parse(&options, &command, argc, argv, &rest, error);
-        if (command != COMMAND_RUN || (r != 0 && !(r == -EINVAL && may_lack(&lines[which].means, error))))
-            fail_msg("%s %s: %d, %s", program, lines[which].line, r, error);
-        if (!means(&options, &lines[which].means))
+        struct parsed p;
+        parse(&p, "%s %s", program, lines[which].line);
+        if (p.command != COMMAND_RUN ||
+            (p.result != 0 && !(p.result == -EINVAL && may_lack(&lines[which].means, p.error))))
+            fail_msg("%s %s: %d, %s", program, lines[which].line, p.result, p.error);
+        if (!means(&p.options, &lines[which].means))
             fail_msg("%s %s: means something else now", program, lines[which].line);
         /* Who says what to play, or is called scream, is not to be answered with configuration files. */
-        if (options.playback != (strstr(program, "scream") || lines[which].line[0]))
+        if (p.options.playback != (strstr(program, "scream") || lines[which].line[0]))
             fail_msg("%s %s: configuration files or not?", program, lines[which].line);
         /* Its -t is what comes on top of the guest's chunk. */
-        if (options.latency_above_chunk != (strstr(program, "scream") != NULL))
+        if (p.options.latency_above_chunk != (strstr(program, "scream") != NULL))
             fail_msg("%s: not told from %s", program, "the other");
     }
 }
@@ -169,17 +163,10 @@ static void test_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        char words[256], error[OPTABLE_ERROR_MAX] = "", *argv[16];
-        int argc = 0, rest;
-        struct options options;
-        enum options_command command;
-        snprintf(words, sizeof words, "%s", refused[i].line);
-        for (char *word = strtok(words, " "); word && argc < 15; word = strtok(NULL, " "))
-            argv[argc++] = word;
-        argv[argc] = NULL;
-        int r = options_parse(&options, &command, argc, argv, &rest, error);
-        if (r != -EINVAL || !strstr(error, refused[i].error))
-            fail_msg("%s: %d, %s", refused[i].line, r, error);
+        struct parsed p;
+        parse(&p, "%s", refused[i].line);
+        if (p.result != -EINVAL || !strstr(p.error, refused[i].error))
+            fail_msg("%s: %d, %s", refused[i].line, p.result, p.error);
     }
 }
 
