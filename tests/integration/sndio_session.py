@@ -24,7 +24,8 @@ class Sndiod:
         # sndiod gives up its rights before it opens a device: what it opens then lies where everybody may go.
         os.chmod(session.directory, 0o777)
         os.chmod(self.card.control, 0o777)
-        plugin = shutil.copy(harness.built("alsa_test_plugin.so"), session.directory)
+        # A copy each: to write to one that runs is to crash who runs it.
+        plugin = shutil.copy(harness.built("alsa_test_plugin.so"), os.path.join(session.directory, f"plugin{unit}.so"))
         config = os.path.join(session.directory, f"sndiod{unit}.asoundrc")
         with open(config, "w") as out:
             out.write(f'pcm_type.earshot_test {{ lib "{plugin}" }}\n')
