@@ -9,6 +9,7 @@ import harness
 from alsa_session import Card
 
 UNIT = 9  # of the first server: not the one that somebody may run here
+NICENESS = -20  # sndiod is an ordinary thread
 
 
 class Sndiod:

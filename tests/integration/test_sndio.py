@@ -8,7 +8,7 @@ import sys
 import time
 
 import harness
-from sndio_session import UNIT, Sndiod
+from sndio_session import NICENESS, UNIT, Sndiod
 
 LATENCY_MS = 250
 FAULT_LATENCY_MS = 120
@@ -16,11 +16,6 @@ BACK_S = 2.0
 CAUGHT_UP_NS = 3000000000
 STALL_MS = 8  # sndiod keeps two blocks in its device
 LEVEL = 10 ** (-1 / 20)
-
-
-def watch_ordinary_threads(session):
-    """sndiod is an ordinary thread of this niceness: what such a one could not do in time is the machine's doing."""
-    session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), session.stalls_path, "-20"])
 
 
 def play(session, server, name, latency_ms, *guest_args, hz=harness.TONE_HZ):
@@ -34,7 +29,7 @@ def tone():
     """No frame lost or doubled for a minute at either end of the clocks there are."""
     seconds = harness.MINUTE_S
     with harness.Session() as session:
-        watch_ordinary_threads(session)
+        session.watch_ordinary_threads(NICENESS)
         lanes = []
         for unit, ppm, card_ppm in ((UNIT, 500, -200), (UNIT + 1, -500, 0)):
             server = Sndiod(session, unit, options=f"ppm {card_ppm}")
@@ -54,7 +49,7 @@ def tone():
 def server():
     """sndiod is killed and comes back."""
     with harness.Session() as session:
-        watch_ordinary_threads(session)
+        session.watch_ordinary_threads(NICENESS)
         sndiod = Sndiod(session)
         earshot, _, log = play(session, sndiod, "vm", FAULT_LATENCY_MS)
         time.sleep(4)
