@@ -22,7 +22,7 @@ class Machine(backend_contract.Server, harness.Session):
 
     tools = ("dbus-daemon",)
     target = "card"
-    niceness = os.nice(0)  # ours: a program makes its thread a real-time one, backend_remote does not
+    niceness = os.nice(0)  # ours, where backend_remote may not make its thread a real-time one
     stall_ms = 5  # a period
     probes = ("ok", "error ENODEV")  # of this machine's own default device
 
