@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@
 
 #define STREAMS_MAX 16
 #define LOG_PULLS   4096
+#define PRIORITY    20 /* of a thread that has none of its own, as main asks for it */
 
 struct pull_record {
     int64_t at_ns;
@@ -192,10 +194,16 @@ static void open_stream(struct remote *remote, char *line)
         .arg = s,
     };
     const int rc = remote->backend->open(remote->context, &params, &s->stream);
-    if (rc < 0)
+    if (rc < 0) {
         answer(rc);
-    else
-        printf("ok %u %lld\n", remote->count++, (long long)(params.period_ns / 1000));
+        return;
+    }
+    struct backend_info info = {0};
+    if (remote->backend->info)
+        remote->backend->info(s->stream, &info);
+    if (info.thread) /* as main does; it plays without as well, where nothing else runs */
+        sched_setscheduler(info.thread, SCHED_FIFO, &(struct sched_param){.sched_priority = PRIORITY});
+    printf("ok %u %lld\n", remote->count++, (long long)(params.period_ns / 1000));
 }
 
 static void on_stream(struct remote *remote, const char *command, unsigned index, long number)

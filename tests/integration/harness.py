@@ -7,6 +7,7 @@ also when the test itself is killed. Needs only Python's standard library.
 Exit status: 0, 1 (failed; the logs' ends are shown), 77 (skipped: a tool is missing; with CI=true that is a failure).
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -35,7 +36,6 @@ _PR_SET_PDEATHSIG = 1
 class Failed(Exception):
     """The program did not do what the test wants."""
 
-    worst_stall_ms = 0.0  # of the machine, in the session that failed
 
 
 class Skip(Exception):
@@ -202,7 +202,7 @@ class Session:
         try:
             if kind not in (None, Skip):
                 self.show_logs()
-            if kind is Failed:
+            if kind in (Failed, AssertionError):
                 value.worst_stall_ms = self.worst_stall_ms()
         finally:
             self.close()
@@ -217,6 +217,10 @@ class Session:
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
         shutil.rmtree(self.shm_directory, ignore_errors=True)
+
+    def watch_ordinary_threads(self, niceness):
+        """Counts as stalls also what ordinary threads of so much could not do in time."""
+        self.spawn("stalls-ordinary", [built("earshot-stalls"), self.stalls_path, str(niceness)])
 
     def worst_stall_ms(self):
         with open(self.stalls_path) as lines:
@@ -244,8 +248,11 @@ class Session:
 
     def start_server(self, rate=None, quantum=None):
         self.sinks = {}
+        socket_path = os.path.join(self.runtime, "pipewire-0")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(socket_path)  # one that was killed leaves it behind
         self.server = [self.spawn("pipewire", ["pipewire"])]
-        wait_for("PipeWire", lambda: os.path.exists(os.path.join(self.runtime, "pipewire-0")))
+        wait_for("PipeWire", lambda: os.path.exists(socket_path))
         self.server.append(self.spawn("wireplumber", ["wireplumber"]))
         wait_for("WirePlumber", lambda: '"WirePlumber"' in self.run("pw-dump", may_fail=True))
         if rate:
@@ -253,9 +260,10 @@ class Session:
         if quantum:
             self.setting("clock.force-quantum", quantum)
 
-    def kill_server(self):
+    def kill_server(self, number=signal.SIGKILL):
         for process in reversed(self.server):
-            process.end(signal.SIGKILL)
+            process.send(signal.SIGCONT)
+            process.end(number)
         self.server = []
 
     def setting(self, key, value):
@@ -381,18 +389,27 @@ def fault_row(fault, seen, back_s, limit_s):
     check(back_s is None or back_s <= limit_s, f"{fault}: sound was back after {back_s} s, not {limit_s:g}")
 
 
-def main(test, attempts=2):
-    """Runs test() and turns what comes of it into an exit status. Repeats what fails while the machine stalls."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
+    """Runs test(); repeats what fails while the machine stalls for so long."""
     for attempts_left in reversed(range(attempts)):
         try:
             test()
             return
-        except Skip as reason:
-            print(f"skipped: {reason}")
-            sys.exit(1 if os.environ.get("CI") == "true" else SKIPPED)
-        except Failed as reason:
-            print(f"FAILED: {reason}", flush=True)
-            if not attempts_left or reason.worst_stall_ms < STALL_REPEAT_MS:
-                sys.exit(1)
-            print(f"The machine itself stood still for {reason.worst_stall_ms:.0f} ms: once more.", flush=True)
+        except (Failed, AssertionError) as reason:
+            stall_ms = getattr(reason, "worst_stall_ms", 0)
+            if not attempts_left or stall_ms < repeat_ms:
+                raise
+            print(f"FAILED: {reason}\nThe machine itself stood still for {stall_ms:.0f} ms: once more.", flush=True)
+
+
+def main(test, attempts=2):
+    """attempt(), and what comes of it as an exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        attempt(test, attempts)
+    except Skip as reason:
+        print(f"skipped: {reason}")
+        sys.exit(1 if os.environ.get("CI") == "true" else SKIPPED)
+    except Failed as reason:
+        print(f"FAILED: {reason}", flush=True)
+        sys.exit(1)

@@ -4,11 +4,17 @@
 import contextlib
 import json
 import os
+import signal
 
 import harness
 
 POSITIONS = {"FL": "front-left", "FR": "front-right", "FC": "front-center", "LFE": "lfe", "RL": "rear-left",
              "RR": "rear-right", "SL": "side-left", "SR": "side-right", "MONO": "mono"}
+NICENESS = -11  # of the servers' threads that hand on what clients write
+
+
+def channel_map(positions):
+    return ",".join(POSITIONS[name] for name in positions.split())
 
 
 class Session(harness.Session):
@@ -34,8 +40,8 @@ class Session(harness.Session):
         harness.wait_for("PulseAudio", lambda: os.path.exists(self.socket) and
                          "Server Name" in self.run("pactl", "info", may_fail=True))
 
-    def kill_server(self):
-        super().kill_server()
+    def kill_server(self, number=signal.SIGKILL):
+        super().kill_server(number)
         if os.path.exists(self.socket):
             os.unlink(self.socket)
 
@@ -52,8 +58,7 @@ class Session(harness.Session):
     def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
         # norewinds: or it begins with two seconds of silence that nobody gets out of it.
         self.run("pactl", "load-module", "module-null-sink", f"sink_name={name}", "format=float32le", f"rate={rate}",
-                 "norewinds=1", f"channels={len(positions.split())}",
-                 "channel_map=" + ",".join(POSITIONS[position] for position in positions.split()))
+                 "norewinds=1", f"channels={len(positions.split())}", f"channel_map={channel_map(positions)}")
         return name
 
     def capture(self, sink="testsink", seconds=120, positions="FL,FR", name=None, passive=False):
@@ -67,19 +72,19 @@ class PipeWireSession(harness.Session):
     tools = harness.Session.tools + ("pipewire-pulse", "pactl")
     quantum = 512  # a period of 256 that the server does not tell, and the one that PipeWire's null sink does not tell
 
+    socket = Session.socket
     list = Session.list
     stream = Session.stream
 
     def sink(self, name="testsink", positions="FL FR", properties="", rate=48000):
         return super().sink(name, positions, f"audio.rate={rate}")
 
-    def start_server(self, rate=None, quantum=None):
-        super().start_server(rate, quantum or 256)
-        socket = os.path.join(self.runtime, "pulse", "native")
-        if os.path.exists(socket):
-            os.unlink(socket)
+    def start_server(self, rate=None, quantum=256):
+        super().start_server(rate, quantum)
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
         self.server.append(self.spawn("pipewire-pulse", ["pipewire-pulse"]))
-        harness.wait_for("pipewire-pulse", lambda: os.path.exists(socket))
+        harness.wait_for("pipewire-pulse", lambda: os.path.exists(self.socket))
 
 
 @contextlib.contextmanager
@@ -87,7 +92,7 @@ def session(kind):
     """Either. Counts as stalls also what ordinary threads of PulseAudio's niceness could not do in time: in both
     servers the one that hands on what clients write is such a thread."""
     with {"pulseaudio": Session, "pipewire-pulse": PipeWireSession}[kind]() as a_session:
-        a_session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), a_session.stalls_path, "-11"])
+        a_session.watch_ordinary_threads(NICENESS)
         yield a_session
 
 

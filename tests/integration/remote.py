@@ -1,27 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""backend_remote at the other end of a pipe, for the tests of what backends/backend.h promises, and the loop that runs
-their scenarios."""
+"""backend_remote at the other end of a pipe, for the tests of what backends/backend.h promises."""
 
 import os
 import select
-import shutil
 import subprocess
-import sys
 import time
+
+import harness
 
 
 def wait_for(condition, what, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}")
-        time.sleep(0.02)
+    return harness.wait_for(what, condition, seconds)
 
 
 class Remote:
     """backend_remote at the other end of a pipe."""
 
-    def __init__(self, program, backend, env):
+    def __init__(self, program, backend, env, target="-"):
+        self.target = target  # of a stream that has no other
         self.process = subprocess.Popen([program, backend], env=env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=False, bufsize=0)
         self.pending = b""
@@ -46,15 +42,15 @@ class Remote:
         assert answer.startswith("ok"), f"{command}: {answer}"
         return answer.split()[1:]
 
-    def dump(self, index):
-        self.process.stdin.write(b"dump %d\n" % index)
-        lines = []
-        while not lines or lines[-1] != "ok":
-            lines.append(self.line(5))
-        return lines[:-1]
+    def open(self, name="guest", channels=2, mask=3, period_us=5333, target=None, connect="connect"):
+        return int(self.ok(f"open {name} {channels} {mask:x} {period_us} {target or self.target} {connect}")[0])
 
-    def open(self, name="guest", channels=2, mask=3, period_us=5333, target="-", connect="connect"):
-        return int(self.ok(f"open {name} {channels} {mask:x} {period_us} {target} {connect}")[0])
+    def play(self, *args, **options):
+        """As open(), and it is pulled from."""
+        index = self.open(*args, **options)
+        self.ok(f"start {index}")
+        self.wait_pulls(index)
+        return index
 
     def stats(self, index):
         return {k: int(v) for k, v in (pair.split("=") for pair in self.ask(f"stats {index}").split())}
@@ -72,7 +68,8 @@ class Remote:
         self.stats(index)
         wait_for(lambda: self.stats(index)["pulls"] > 0, "a pull", seconds)
 
-    def close(self):
+    def end(self):
+        """In order, which it has to."""
         self.process.stdin.close()
         try:
             code = self.process.wait(8)
@@ -81,37 +78,12 @@ class Remote:
             raise AssertionError("backend_remote does not end")
         assert code == 0, f"backend_remote ended with {code}"
 
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
 
 def check_pulls(stats):
     assert stats["violations"] == 0, f"pulled after stop: {stats}"
     assert stats["overlaps"] == 0, f"two pulls at once: {stats}"
     assert stats["unflagged"] == 0, f"position did not continue and nobody said so: {stats}"
-
-
-def run(server_class, backend, scenarios, tools):
-    """Each scenario(server, remote), or those named on the command line, with a server of its own. An exit status."""
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing:
-        print("skipped: not installed: " + " ".join(missing))
-        return 77
-    wanted = sys.argv[2:] or [scenario.__name__ for scenario in scenarios]
-    failed = 0
-    for scenario in scenarios:
-        if scenario.__name__ not in wanted:
-            continue
-        began = time.monotonic()
-        server = server_class()
-        remote = Remote(sys.argv[1], backend, server.env)
-        try:
-            scenario(server, remote)
-            remote.close()
-            result = "ok"
-        except AssertionError as error:
-            result = f"FAILED: {error}"
-            failed += 1
-        finally:
-            remote.process.kill()
-            remote.process.wait()
-            server.close()
-        print(f"{scenario.__name__}: {result} ({time.monotonic() - began:.1f} s)", flush=True)
-    return 1 if failed else 0

@@ -4,61 +4,18 @@
 test_sndio.py tone|server|surround
 """
 
-import os
-import shutil
 import sys
 import time
 
 import harness
-from alsa_session import Card
+from sndio_session import NICENESS, UNIT, Sndiod
 
 LATENCY_MS = 250
 FAULT_LATENCY_MS = 120
-UNIT = 9  # of the first server: not the one that somebody may run here
 BACK_S = 2.0
 CAUGHT_UP_NS = 3000000000
 STALL_MS = 8  # sndiod keeps two blocks in its device
 LEVEL = 10 ** (-1 / 20)
-
-
-def watch_ordinary_threads(session):
-    """sndiod is an ordinary thread of this niceness: what such a one could not do in time is the machine's doing."""
-    session.spawn("stalls-ordinary", [harness.built("earshot-stalls"), session.stalls_path, "-20"])
-
-
-class Sndiod:
-    """A server with a card of its own."""
-
-    def __init__(self, session, unit=UNIT, channels=2, options=""):
-        harness.need("sndiod")
-        self.session = session
-        self.unit = unit
-        self.channels = channels
-        self.device = f"snd,{unit}/default"
-        self.card = Card(session, f"card{unit}", f'channels "{channels}" rates "48000" formats "S16_LE" {options}')
-        # sndiod gives up its rights before it opens a device: what it opens then lies where everybody may go.
-        os.chmod(session.directory, 0o777)
-        os.chmod(self.card.control, 0o777)
-        plugin = shutil.copy(harness.built("alsa_test_plugin.so"), session.directory)
-        config = os.path.join(session.directory, f"sndiod{unit}.asoundrc")
-        with open(config, "w") as out:
-            out.write(f'pcm_type.earshot_test {{ lib "{plugin}" }}\n')
-            arguments = "".join(f'@args.{name} {{ type string default "0" }} ' for name in ("CARD", "DEV", "SUBDEV"))
-            out.write(self.card.config.replace(f"pcm.{self.card.name} {{",
-                                               f"pcm.!hw {{ @args [ CARD DEV SUBDEV ] {arguments}"))
-        self.env = {"ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{config}"}
-        self.process = None
-        self.start()
-
-    def start(self):
-        self.process = self.session.spawn(
-            f"sndiod{self.unit}", ["sndiod", "-d", "-U", str(self.unit), "-m", "play", "-b", "1920", "-z", "480", "-c",
-                                   f"0:{self.channels - 1}", "-f", "rsnd/0", "-s", "default"], **self.env)
-        time.sleep(0.3)
-        harness.check(self.process.running(), f"sndiod ended: {self.process.log()}")
-
-    def kill(self):
-        self.process.end(9)
 
 
 def play(session, server, name, latency_ms, *guest_args, hz=harness.TONE_HZ):
@@ -72,7 +29,7 @@ def tone():
     """No frame lost or doubled for a minute at either end of the clocks there are."""
     seconds = harness.MINUTE_S
     with harness.Session() as session:
-        watch_ordinary_threads(session)
+        session.watch_ordinary_threads(NICENESS)
         lanes = []
         for unit, ppm, card_ppm in ((UNIT, 500, -200), (UNIT + 1, -500, 0)):
             server = Sndiod(session, unit, options=f"ppm {card_ppm}")
@@ -92,7 +49,7 @@ def tone():
 def server():
     """sndiod is killed and comes back."""
     with harness.Session() as session:
-        watch_ordinary_threads(session)
+        session.watch_ordinary_threads(NICENESS)
         sndiod = Sndiod(session)
         earshot, _, log = play(session, sndiod, "vm", FAULT_LATENCY_MS)
         time.sleep(4)

@@ -1,136 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pull allocates nothing, takes no lock and makes no system call. This program's own malloc, free, lock and the
- * rest stand before the library's; between pull's entry and its return they end the program. Built without
- * sanitizers, which have wrappers of their own.
+ * The pull allocates nothing, takes no lock and makes no system call, whatever becomes of the guest and the device; and
+ * the traps that show it do work. The same traps stand in the whole program in tests/integration/test_rt_trap.py.
  */
 #include "backends/backend.h"
 #include "receiver/playout.h"
+#include "tests/rt_trap.h"
 #include "tests/unit/near.h"
 #include "tests/unit/playout_rig.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define TRAPPED 86 /* exit status */
-
-static _Thread_local bool in_pull;
-
-/* No printf: that would allocate. */
-static void trap(const char *name)
-{
-    if (!in_pull)
-        return;
-    syscall(SYS_write, 2, "called within pull: ", 20);
-    syscall(SYS_write, 2, name, strlen(name));
-    syscall(SYS_write, 2, "\n", 1);
-    syscall(SYS_exit_group, TRAPPED);
-}
-
-/* --- what stands before the library's --- */
-
-/* glibc's own names for its allocator; dlsym itself may allocate. */
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *old, size_t size);
-void __libc_free(void *old);
-
-void *malloc(size_t size)
-{
-    trap("malloc");
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-    trap("calloc");
-    return __libc_calloc(count, size);
-}
-
-void *realloc(void *old, size_t size)
-{
-    trap("realloc");
-    return __libc_realloc(old, size);
-}
-
-void free(void *old)
-{
-    trap("free");
-    __libc_free(old);
-}
-
-/* ISO C knows no conversion from dlsym()'s object pointer to a function's. */
-#define NEXT(pointer, name)                                                                                          \
-    do {                                                                                                             \
-        if (!(pointer)) {                                                                                            \
-            void *symbol = dlsym(RTLD_NEXT, name);                                                                   \
-            memcpy(&(pointer), &symbol, sizeof symbol);                                                              \
-        }                                                                                                            \
-    } while (0)
-
-int pthread_mutex_lock(pthread_mutex_t *mutex)
-{
-    static int (*next)(pthread_mutex_t *);
-    trap("pthread_mutex_lock");
-    NEXT(next, "pthread_mutex_lock");
-    return next(mutex);
-}
-
-int pthread_cond_signal(pthread_cond_t *cond)
-{
-    static int (*next)(pthread_cond_t *);
-    trap("pthread_cond_signal");
-    NEXT(next, "pthread_cond_signal");
-    return next(cond);
-}
-
-ssize_t write(int fd, const void *data, size_t size)
-{
-    trap("write");
-    return syscall(SYS_write, fd, data, size);
-}
-
-ssize_t read(int fd, void *data, size_t size)
-{
-    trap("read");
-    return syscall(SYS_read, fd, data, size);
-}
-
-int nanosleep(const struct timespec *time, struct timespec *rest)
-{
-    trap("nanosleep");
-    return (int)syscall(SYS_nanosleep, time, rest);
-}
-
-int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, struct timespec *rest)
-{
-    trap("clock_nanosleep");
-    return syscall(SYS_clock_nanosleep, clock, flags, time, rest) == 0 ? 0 : errno;
-}
-
-int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-    static int (*next)(struct pollfd *, nfds_t, int);
-    trap("poll");
-    NEXT(next, "poll");
-    return next(fds, count, timeout_ms);
-}
-
-/* --- the tests --- */
-
 static void trapped_pull(void *playout, float *dst, uint32_t frames, const struct pull_time *time)
 {
-    in_pull = true;
+    rt_trap_enter();
     playout_pull(playout, dst, frames, time);
-    in_pull = false;
+    rt_trap_leave();
 }
 
 static struct rig *new_rig(enum resampler_quality quality)
@@ -141,77 +29,31 @@ static struct rig *new_rig(enum resampler_quality quality)
     return rig;
 }
 
-/* The traps themselves: each of them ends a program that calls it within a pull, none outside. */
-enum forbidden { MALLOC, CALLOC, REALLOC, FREE, LOCK, SIGNAL, WRITE, READ, SLEEP, CLOCK_SLEEP, POLL, FORBIDDEN };
-
-static void call(enum forbidden what)
-{
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-    const struct timespec moment = {.tv_nsec = 1};
-    char byte = 0;
-    void *volatile memory = NULL; /* or the compiler would see that nobody needs it */
-    switch (what) {
-    case MALLOC:
-        memory = malloc(10);
-        break;
-    case CALLOC:
-        memory = calloc(10, 10);
-        break;
-    case REALLOC:
-        memory = realloc(NULL, 10);
-        break;
-    case FREE:
-        memory = __libc_malloc(10);
-        free(memory);
-        memory = NULL;
-        break;
-    case LOCK:
-        pthread_mutex_lock(&mutex);
-        pthread_mutex_unlock(&mutex);
-        break;
-    case SIGNAL:
-        pthread_cond_signal(&cond);
-        break;
-    case WRITE:
-        assert_int_equal(write(2, &byte, 0), 0);
-        break;
-    case READ:
-        assert_int_equal(read(0, &byte, 0), 0);
-        break;
-    case SLEEP:
-        nanosleep(&moment, NULL);
-        break;
-    case CLOCK_SLEEP:
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
-        break;
-    case POLL:
-        poll(NULL, 0, 0);
-        break;
-    case FORBIDDEN:
-        break;
-    }
-    __libc_free(memory);
-}
-
+/* Each of them ends a program that calls it within a pull, none outside. Before any pull of this process: children do
+ * not inherit the kernel's eye. */
 static void traps_work(void **state)
 {
     (void)state;
-    for (int what = 0; what < 2 * FORBIDDEN; what++) {
-        const bool within = what >= FORBIDDEN;
-        const pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            in_pull = within;
-            call((enum forbidden)(what % FORBIDDEN));
-            in_pull = false;
-            _exit(0);
+    const bool sees_system_calls = rt_trap_sees_system_calls();
+    for (unsigned call = 0; rt_trap_name(call); call++) {
+        const bool seen = sees_system_calls || strcmp(rt_trap_name(call), RT_TRAP_SYSTEM_CALL) != 0;
+        for (int within = 0; within < 2; within++) {
+            const pid_t child = fork();
+            assert_true(child >= 0);
+            if (child == 0) {
+                if (within)
+                    rt_trap_enter();
+                rt_trap_call(rt_trap_name(call));
+                rt_trap_leave();
+                _exit(0);
+            }
+            int status = -1;
+            assert_int_equal(waitpid(child, &status, 0), child);
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), within && seen ? RT_TRAP_STATUS : 0);
         }
-        int status = -1;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), within ? TRAPPED : 0);
     }
+    assert_false(rt_trap_call("no such call"));
 }
 
 /* Everything that a stream goes through. */
