@@ -31,6 +31,7 @@
 #define ASKED_OFTEN      3    /* times in half of that */
 #define STATS_TRIES      1000
 #define BREAK_MAX_S      1.0
+#define MOVED_S          1.0 /* so long after a device is another one, or elsewhere, its delay may still change */
 #define FRESH_ID_SIGMA   300e-6
 #define SAME_ID_SIGMA    50e-6
 #define RATE_MIN         8000u
@@ -62,6 +63,7 @@ struct playout {
     uint64_t epoch, gaps; /* as last acted on */
     bool jump_due;        /* the device lost or gained time: go where the fill ought to be */
     bool rate_changed;    /* the device's nominal rate, since the last pull */
+    double moved_s;       /* > 0: so recently the device became another one, or stood elsewhere */
     struct rate_loop loop;
     struct rate_target target;
     double step; /* source frames per device frame */
@@ -174,6 +176,7 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
     struct device *device = &p->device;
     double missed_s = 0.0;
     *elapsed_s = 0.0;
+    bool other = device->known && (time->clock_id != device->clock_id || time->rate != device->rate);
     if (asked_again(device, time)) {
         device->queued_frames = time->delay_frames - device->delay_frames;
         device->frames += frames;
@@ -199,13 +202,15 @@ static double device_follow(struct playout *p, uint32_t frames, const struct pul
         double missed = missed_frames(device, time);
         missed_s = missed / device->rate;
         *elapsed_s = (double)device->frames / device->rate + missed_s;
-        bool other = time->clock_id != device->clock_id;
         if (other || missed != 0.0 || time->flags & PULL_DISCONTINUITY || time->position_frames <= device->position)
             clock_anchor(&device->clock, time->cycle_ns, time->position_frames, 0,
                          other ? FRESH_ID_SIGMA : SAME_ID_SIGMA);
         else
             clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
     }
+    if (other || time->flags & PULL_DISCONTINUITY)
+        p->moved_s = MOVED_S;
+    p->jump_due = p->jump_due || other;
     device->clock_id = time->clock_id;
     device->rate = time->rate;
     device->cycle_ns = time->cycle_ns;
@@ -369,17 +374,24 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
 /* Playing: keeps the fill on its target. */
 static void steer(struct playout *p, double line, double goal_s, double grown_s, double missed_s, double elapsed_s)
 {
-    if (grown_s > 0.0 && (p->params.latency_ns == 0 || p->stats.latency_infeasible))
+    bool fixed = p->params.latency_ns > 0 && !p->stats.latency_infeasible;
+    if (grown_s > 0.0 && !fixed)
         p->target.fill_s = fmax(p->target.fill_s, goal_s);
     p->acquire_s -= elapsed_s;
+    p->moved_s -= elapsed_s;
     double slope = 0.0;
     double fill_s = frames_to_s(p, line - position(p));
     p->measuring = p->loop.gear == 0;
+    p->jump_due = p->jump_due || missed_s != 0.0 || grown_s > SMALL_JUMP_S;
+    if (fixed && p->moved_s > 0.0) { /* the delay may be another one, and the total is to be what it was */
+        p->jump_due = p->jump_due || fabs(goal_s - p->target.fill_s) > SMALL_JUMP_S;
+        p->target.fill_s = goal_s;
+    }
     if (p->measuring) { /* the line still moves: follow its rate only */
         p->target.fill_s = goal_s;
     } else {
-        if (p->acquire_s > 0.0 &&
-            fabs(fill_s - goal_s) <= RESYNC_S) /* from where we are to where we ought to be, without the loop's lag */
+        /* From where we are to where we ought to be, without the loop's lag; but the device's jumps are no such way. */
+        if (p->acquire_s > 0.0 && !p->jump_due && fabs(fill_s - goal_s) <= RESYNC_S)
             p->target.fill_s = fill_s;
         slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
     }
@@ -391,12 +403,11 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     }
     double place = line - p->target.fill_s * p->source_rate;
     double nominal = p->source_rate / p->device.rate;
-    p->jump_due = p->jump_due || missed_s != 0.0 || grown_s > SMALL_JUMP_S;
     if (p->rate_changed) { /* the other voice starts at the new ratio instead of gliding to it */
         p->rate_changed = false;
         p->step = nominal;
+        p->jump_due = p->fade_left > 0; /* then it has to wait */
         jump(p, p->catch_up_s > 0.0 ? position(p) : place);
-        p->jump_due = false;
     } else if (p->jump_due && p->fade_left == 0) {
         p->jump_due = false;
         if (fabs(error_s) > SMALL_JUMP_S && p->catch_up_s <= 0.0)
