@@ -66,15 +66,6 @@ class Pulse(backend_contract.Server):
         self.pactl("unload-module", self.modules.pop(name))
         wait_for(lambda: not self.sink(name), f"{name} to go")
 
-    def move(self, name, sink):
-        """As a mixer does. A busy pipewire-pulse may say yes and forget it."""
-        def moved():
-            if self.sink_of(name) != sink:
-                self.pactl("move-sink-input", self.stream(name)["index"], sink)
-            return self.sink_of(name) == sink
-
-        wait_for(moved, f"{name} to be moved to {sink}")
-
     def record(self, sink, positions, seconds=1.0):
         """What the sink's monitor gives, as one list of samples per channel."""
         channels = len(positions.split())
@@ -179,7 +170,7 @@ def rate(server, remote):
     remote.wait_pulls(i)
     for name in ("first", "second", "third", "second"):
         if name != server.sink_of("guest"):
-            server.pactl("move-sink-input", server.stream("guest")["index"], name)
+            server.move("guest", name)
         # An idle sink of PulseAudio's may take the rate of who comes to it.
         def hz(): return int(server.sink(name)["sample_specification"].split()[-1][:-2])
         wait_for(lambda: remote.settle(i, 0.2)["rate"] == hz() and server.sink_of("guest") == name, f"the rate of {name}")
@@ -226,20 +217,20 @@ def remembered(server, remote):
     remote.open("win10")
     remote.ok(f"start {i}")
     remote.wait_pulls(i)
-    index = server.stream("win11")["index"]
     other = "second" if server.sink_of("win11") == "first" else "first"
-    server.pactl("set-sink-input-volume", index, "50%")
-    server.move("win11", other)
-    server.pactl("set-sink-input-mute", index, "1")
-    remote.ok(f"stop {i}")
-    remote.ok(f"start {i}")
-    remote.wait_pulls(i)
-    expect_levels(server, other, "FL FR", (0, 0))
 
     def chosen(name):
         stream = server.stream(name)
         return stream and (stream["mute"], list(stream["volume"].values())[0]["value_percent"], server.sink_of(name))
 
+    server.change("win11", lambda stream: list(stream["volume"].values())[0]["value_percent"] == "50%",
+                  "set-sink-input-volume", "50%")
+    server.move("win11", other)
+    server.change("win11", lambda stream: stream["mute"], "set-sink-input-mute", "1")
+    remote.ok(f"stop {i}")
+    remote.ok(f"start {i}")
+    remote.wait_pulls(i)
+    expect_levels(server, other, "FL FR", (0, 0))
     assert chosen("win11") == (True, "50%", other), chosen("win11")
     time.sleep(1)  # session managers write down what was chosen after a while
     remote.ok(f"close {i}")

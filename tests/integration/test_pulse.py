@@ -127,8 +127,7 @@ def moved(session):
     time.sleep(4)
     moves = []
     for sink in ("second", "third", "second"):
-        moves.append((sink, harness.now_ns()))
-        session.run("pactl", "move-sink-input", str(session.stream("vm1")["index"]), sink)
+        moves.append((sink, session.move("vm1", sink)))
         time.sleep(4.5)
     end_ns = harness.now_ns()
     for capture in captures.values():
@@ -142,8 +141,7 @@ def moved(session):
         heard_ms = (result["tone_from_ns"] - at_ns) / 1e6
         print(f"moved to {sink}: heard there after {heard_ms:.0f} ms")
         harness.check(result["tone_from_ns"] and heard_ms < HEALED_NS / 1e6, f"not heard on {sink} in time")
-        # The clock of the new device is not known well in the first seconds.
-        expect(session, captures[sink].analyse(log, from_ns=at_ns + HEALED_NS, **options), 2, 100, f"on {sink}", 6)
+        expect(session, captures[sink].analyse(log, from_ns=at_ns + HEALED_NS, **options), 2, 100, f"on {sink}")
 
 
 def paused(session):
@@ -179,11 +177,14 @@ def mixer(session):
     capture = session.capture().wait_running()
     guest, _ = play(session, latency_ms=100, hz=200, guest=("--per-channel",))
     time.sleep(2.5)
-    index = str(session.stream("vm1")["index"])
     levels = []
+
+    def chosen(stream):
+        return {"mute": str(int(stream["mute"])), "volume": stream["volume"]["front-left"]["value_percent"]}
+
     for command, argument, expected in (("volume", "50%", 0.125), ("mute", "1", 0), ("mute", "0", 0.125),
                                         ("volume", "100%", 1)):
-        session.run("pactl", f"set-sink-input-{command}", index, argument)
+        session.change("vm1", lambda stream: chosen(stream)[command] == argument, f"set-sink-input-{command}", argument)
         time.sleep(1)
         levels.append((harness.now_ns(), expected, f"{command} {argument}"))
     capture.stop()
