@@ -248,6 +248,8 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
         s->pending_flags |= BLOCK_RESYNC;
     if (advance.step != SCREAM_SHM_SAME)
         s->change_ns = now_ns;
+    if (advance.stale > 0)
+        drop(s, advance.stale);
     if (advance.count == 0) {
         missed(s, now_ns);
         return;

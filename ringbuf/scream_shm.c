@@ -197,6 +197,10 @@ struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *las
         advance.count = now->write_idx;
     } else if (same) {
         advance.count = 1; /* the index moved, so its chunk is new */
+        /* All that a guest was held up with, at once. What it had no time to make since its index last moved is none. */
+        int64_t most = elapsed + chunks_in(still_ns, geometry) + SLACK_CHUNKS;
+        if (jump <= most && jump <= geometry->chunks / 2 && elapsed < (geometry->chunks + 1) / 2)
+            advance.stale = (uint16_t)(jump - 1);
     }
     return advance;
 }

@@ -63,6 +63,7 @@ struct scream_shm_advance {
     enum scream_shm_step step;
     uint16_t first; /* index of the oldest new chunk; following ones wrap at `chunks` */
     uint16_t count; /* 0 for SAME, and for RESYNC where nothing new is certain */
+    uint16_t stale; /* RESYNC: chunks before `first` that were new as well, but too old by now */
 };
 
 /* What was written between two looks. `last` and `now` passed the check, `geometry` is now's. since_look_ns: time

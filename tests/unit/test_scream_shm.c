@@ -226,6 +226,15 @@ static void resyncs(void **state)
     expect(jump(10, 40, 110 * MS, 60000LL * MS), SCREAM_SHM_RESYNC, 40, 1);
     expect(jump(100, 101, 12000LL * MS, 0), SCREAM_SHM_RESYNC, 101, 1); /* perhaps round and one further */
 
+    /* What a guest was held up with is known, but not what stood in the ring before. */
+    assert_int_equal(jump(10, 40, 110 * MS, 60000LL * MS).stale, 29);
+    assert_int_equal(jump(10, 110, MS, 2000LL * MS).stale, 99);
+    assert_int_equal(jump(500, 54, MS, 2000LL * MS).stale, 99);
+    assert_int_equal(jump(10, 200, MS, 20 * MS).stale, 0);
+    assert_int_equal(jump(300, 50, MS, 60000LL * MS).stale, 0);
+    assert_int_equal(jump(300, 2, 110 * MS, 60000LL * MS).stale, 0);
+    assert_int_equal(jump(100, 101, 12000LL * MS, 0).stale, 0);
+
     struct scream_shm_geometry g;
     char reason[64];
     assert_true(scream_shm_check(&g, &stereo, 2 * MIB, reason, sizeof reason));
