@@ -28,6 +28,7 @@
 struct source_shm {
     struct source base;
     char *path;
+    uint64_t seed; /* of the poller's dither: the path's alone, so that a simulation can be repeated */
     struct sender sender;
     struct shm_file file;
     struct shm_watch watch;
@@ -118,7 +119,7 @@ static int open_file(struct source_shm *s, int64_t now_ns)
     s->had_ring = false;
     s->check_ns = now_ns + RETRY_NS;
     s->refused = (struct scream_shm_header){0};
-    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, NOMINAL_NS, now_ns - LONG_IDLE_NS);
+    poller_init(&s->poller, (uint64_t)now_ns ^ s->seed, NOMINAL_NS, now_ns - LONG_IDLE_NS);
     return error;
 }
 
@@ -329,7 +330,7 @@ static void start_stream(struct source_shm *s, const struct scream_shm_header *h
     s->refused = (struct scream_shm_header){0};
     set_state(s, SOURCE_LISTENING, "", "");
     int64_t idle_ns = fresh ? 0 : STALE_IDLE_NS;
-    poller_init(&s->poller, (uint64_t)now_ns ^ (uint64_t)(uintptr_t)s, geometry->chunk_ns, now_ns - idle_ns);
+    poller_init(&s->poller, (uint64_t)now_ns ^ s->seed, geometry->chunk_ns, now_ns - idle_ns);
     take(s, advance, since_ns, now_ns);
 }
 
@@ -404,6 +405,15 @@ static void follow_watch(struct source_shm *s, int64_t now_ns)
     s->base.watch_ready = false;
 }
 
+/* FNV-1a. */
+static uint64_t hash(const char *text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
 static int source_shm_next(struct source *source, struct block *block, int64_t now_ns)
 {
     struct source_shm *s = (struct source_shm *)source;
@@ -451,6 +461,7 @@ int source_shm_open(struct source **source, const char *path)
         return -ENOMEM;
     }
     s->base = (struct source){.ops = &source_shm_ops, .kind = SOURCE_SHM, .fd = -1, .wake_ns = 0};
+    s->seed = hash(path);
     snprintf(s->sender.label, sizeof s->sender.label, "%s", name);
     s->file = SHM_FILE_CLOSED;
     s->watch = SHM_WATCH_CLOSED;
