@@ -323,6 +323,35 @@ static void test_a_late_claim_gets_in(void **state)
     assert_int_equal(r->blocks, 2);
 }
 
+static void test_the_clock_may_be_set(void **state)
+{
+    struct rig *r = *state;
+    struct packets *p = &r->packets;
+    const int64_t hour_ns = 3600000 * MS;
+    assert_true(packets_map_clocks(p));
+    assert_true(packets_map_clocks(p));
+    const int64_t offset_ns = p->offset_ns;
+    p->offset_ns += hour_ns; /* as it is after CLOCK_REALTIME has been set forward by as much */
+    assert_false(packets_map_clocks(p));
+    assert_true(llabs(p->offset_ns - offset_ns) < hour_ns / 60);
+    assert_true(packets_map_clocks(p));
+
+    /* What the kernel says of a packet is believed as far as it can be; without it, what is known is used. */
+    const int64_t now_ns = 1000000 * MS, drained_ns = now_ns - 5 * MS;
+    int64_t arrival_ns, window_ns;
+    p->drained_ns = drained_ns;
+    packets_arrival(p, now_ns - 2 * MS - p->offset_ns, now_ns, &arrival_ns, &window_ns);
+    assert_int_equal(arrival_ns, now_ns - 2 * MS);
+    assert_int_equal(window_ns, 0);
+    packets_arrival(p, now_ns + hour_ns - p->offset_ns, now_ns, &arrival_ns, &window_ns);
+    assert_int_equal(arrival_ns, now_ns);
+    packets_arrival(p, now_ns - hour_ns - p->offset_ns, now_ns, &arrival_ns, &window_ns);
+    assert_int_equal(arrival_ns, drained_ns);
+    packets_arrival(p, -1, now_ns, &arrival_ns, &window_ns);
+    assert_int_equal(arrival_ns, now_ns);
+    assert_int_equal(window_ns, 5 * MS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -338,6 +367,7 @@ int main(void)
         TEST(test_noise_makes_room),
         TEST(test_a_claimed_one_always_gets_in),
         TEST(test_a_late_claim_gets_in),
+        TEST(test_the_clock_may_be_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
