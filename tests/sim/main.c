@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * earshot-sim: runs the trials over a number of seeds and prints a table of every gate.
+ * earshot-sim: runs the trials over a number of seeds and prints a table of every gate; or, with --soak, hours of random
+ * faults over each transport.
  */
 #include "tests/sim/gates.h"
+#include "tests/sim/soak.h"
 
 #include <getopt.h>
 #include <math.h>
@@ -12,14 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIALS_MAX 128
-#define SEEDS_MAX  100
-#define WORKERS    2
+#define TRIALS_MAX   128
+#define SEEDS_MAX    100
+#define WORKERS      2
+#define SECONDS      300.0
+#define SOAK_SECONDS 10800.0
 
 struct run_options {
     unsigned seeds, first_seed, workers;
     double seconds;
-    bool quick, long_runs, all_rows;
+    bool quick, long_runs, all_rows, soak;
     const char *only, *csv_dir, *plot_dir;
 };
 
@@ -115,7 +119,9 @@ static int usage(FILE *out)
     fputs("earshot-sim [--seeds N] [--first-seed N] [--seconds S] [--only TEXT] [--quick] [--long] [--all] "
           "[--workers N]\n"
           "            [--csv DIR] [--plot DIR]\n"
-          "  --quick  the short matrix   --long  the 24 h runs as well   --all  print passed gates too\n",
+          "earshot-sim --soak [--seeds N] [--first-seed N] [--seconds S] [--only shm|udp] [--all] [--workers N]\n"
+          "  --quick  the short matrix   --long  the 24 h runs as well   --all  print passed gates too\n"
+          "  --soak   random faults all the time, 3 h where --seconds says nothing else; --all prints each fault\n",
           out);
     return out == stderr ? 2 : 0;
 }
@@ -134,6 +140,7 @@ static int parse(int argc, char **argv, struct run_options *o)
         {"plot",       required_argument, NULL, 'p'},
         {"help",       no_argument,       NULL, 'h'},
         {"workers",    required_argument, NULL, 'w'},
+        {"soak",       no_argument,       NULL, 'k'},
         {NULL,         0,                 NULL, 0  },
     };
     for (int c; (c = getopt_long(argc, argv, "h", table, NULL)) != -1;) {
@@ -168,12 +175,19 @@ static int parse(int argc, char **argv, struct run_options *o)
         case 'p':
             o->plot_dir = optarg;
             break;
+        case 'k':
+            o->soak = true;
+            break;
         case 'h':
             return usage(stdout);
         default:
             return usage(stderr);
         }
     }
+    if (o->seeds == 0)
+        o->seeds = o->soak ? 1 : 20;
+    if (o->seconds == 0.0)
+        o->seconds = o->soak ? SOAK_SECONDS : SECONDS;
     if (o->seeds < 1 || o->seeds > SEEDS_MAX || o->seconds < 250.0 || o->workers < 1 || o->workers > 64) {
         fprintf(stderr, "earshot-sim: 1 to %d seeds, at least 250 s, 1 to 64 workers\n", SEEDS_MAX);
         return 2;
@@ -183,12 +197,59 @@ static int parse(int argc, char **argv, struct run_options *o)
     return -1;
 }
 
+/* Both transports, each seed, `workers` at a time: each a process, whose report is printed as a whole. */
+static int soak(const struct run_options *options)
+{
+    static const enum source_kind kinds[] = {SOURCE_SHM, SOURCE_UDP};
+    char directory[] = "/tmp/earshot-soak-XXXXXX";
+    if (!mkdtemp(directory) || chdir(directory) < 0)
+        return 1;
+    unsigned running = 0, failed = 0, jobs = 0;
+    for (unsigned job = 0; job < 2 * options->seeds || running > 0; job++) {
+        const enum source_kind kind = kinds[job % 2];
+        const bool there = job < 2 * options->seeds;
+        const bool chosen = there && (!options->only || !strcmp(options->only, kind == SOURCE_SHM ? "shm" : "udp"));
+        if (running == options->workers || (!there && running > 0)) {
+            int status;
+            failed += wait(&status) < 0 || status != 0;
+            running--;
+        }
+        if (!chosen)
+            continue;
+        jobs++;
+        running++;
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid < 0)
+            return 1;
+        if (pid == 0) {
+            static char buffer[1 << 16];
+            setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+            const struct soak_params params = {
+                .kind = kind,
+                .seed = job / 2 + options->first_seed,
+                .seconds = options->seconds,
+                .verbose = options->all_rows,
+            };
+            int result = soak_run(&params);
+            fflush(stdout);
+            _exit(result);
+        }
+    }
+    if (chdir("/") < 0 || rmdir(directory) < 0)
+        fprintf(stderr, "%s is left behind\n", directory);
+    printf("%u soaks, %u failed\n", jobs, failed);
+    return jobs == 0 || failed > 0;
+}
+
 int main(int argc, char **argv)
 {
-    struct run_options options = {.seeds = 20, .first_seed = 1, .seconds = 300.0, .workers = WORKERS};
+    struct run_options options = {.first_seed = 1, .workers = WORKERS};
     int done = parse(argc, argv, &options);
     if (done >= 0)
         return done;
+    if (options.soak)
+        return soak(&options);
 
     struct trial *all = calloc(TRIALS_MAX, sizeof *all);
     const struct trial **chosen = calloc(TRIALS_MAX, sizeof *chosen);
