@@ -14,6 +14,7 @@ import faults
 import harness
 
 RING_BYTES = 2 << 20
+LOOKED_AT_S = 4  # a ring that is there is looked at nine times a second: so long no other wake-up or two decide
 
 
 class Case:
@@ -89,7 +90,7 @@ def zero_length(case):
     open(case.ring, "w").close()
     receiver = case.receiver()
     receiver.says("is empty")
-    receiver.waits()
+    receiver.waits(LOOKED_AT_S)
     guest = case.guest()
     case.back("Shared memory: the file has no length", "says that it fills when the VM starts", guest, receiver)
 
@@ -101,7 +102,7 @@ def wrong_size(case):
     os.truncate(case.ring, 100 << 10)
     receiver = case.receiver()
     receiver.says("makes no sense: max_chunks is")
-    receiver.waits()
+    receiver.waits(LOOKED_AT_S)
     guest = case.guest()
     case.back("Shared memory: the file is smaller than its header says", "says which field makes no sense", guest, receiver)
 
@@ -154,6 +155,7 @@ def stale(case):
     usage = faults.Usage(receiver.process.pid)
     time.sleep(1)
     percent, wakeups = usage.rates()  # of these more: it may be a live one that was paused
+    print(f"before a dead ring: {percent:.2f} % of a core, {wakeups:.0f} wake-ups a second", flush=True)
     harness.check(percent < faults.CORE_PERCENT, f"{percent:.1f} % of a core, {wakeups:.0f} wake-ups before a dead ring")
     guest = case.guest()
     case.back("Shared memory: the header of a guest that is dead", "silence: what it left is not played", guest, receiver,
@@ -165,7 +167,7 @@ def zeros(case):
         file.truncate(RING_BYTES)
     receiver = case.receiver()
     receiver.says("nothing has played in the guest yet")
-    receiver.waits(4)
+    receiver.waits(LOOKED_AT_S)
     guest = case.guest()
     case.back("Shared memory: all zero for long", "says what that can mean", guest, receiver)
 
@@ -183,23 +185,30 @@ def restarted(case):
               receiver, harness.now_ns(), tail=True)
 
 
+def huge_pages_free():
+    with open("/proc/meminfo") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["HugePages_Free"]) - int(fields["HugePages_Rsvd"])
+
+
 def hugepages(case):
     """QEMU's memory can lie in huge pages."""
     directory = os.path.join(case.session.directory, "huge")
     os.mkdir(directory)
     pages = "/proc/sys/vm/nr_hugepages"
-    mounted = False
+    before, mounted = None, False
     try:
-        with open(pages) as file:
-            before = file.read()
         try:
+            with open(pages) as file:
+                before = file.read()
             with open(pages, "w") as file:
                 file.write(str(int(before) + 2))
             mounted = subprocess.run(["mount", "-t", "hugetlbfs", "none", directory], capture_output=True).returncode == 0
-        except PermissionError:
-            pass
-        if not mounted:
-            print("hugetlbfs cannot be mounted here: left out")
+        except OSError:
+            pass  # not allowed to, or nobody is
+        # A machine that has been up for long has no pages of that size left, or none it cares to make.
+        if not mounted or not huge_pages_free():
+            print("hugetlbfs cannot be mounted here, or there are no huge pages: left out")
             return
         case.ring = os.path.join(directory, "ring")
         receiver = case.receiver()
@@ -211,6 +220,7 @@ def hugepages(case):
     finally:
         if mounted:
             subprocess.run(["umount", directory], check=False)
+        if before and os.access(pages, os.W_OK):
             with open(pages, "w") as file:
                 file.write(before)
 
@@ -224,7 +234,7 @@ def device(case):
     receiver.says("is not there yet")
     os.symlink("/dev/zero", case.ring)
     receiver.says("nothing has played in the guest yet")
-    receiver.waits()
+    receiver.waits(LOOKED_AT_S)
     guest = case.guest(memory)
     case.back("Shared memory: a character device that is mapped, there later than Earshot", "waits, and says so", guest, receiver)
 
