@@ -9,7 +9,6 @@ import time
 import harness
 
 LATENCY_MS = 100
-BACK_S = 1.0  # at most, from the moment the cause is gone
 CORE_PERCENT = 2.0  # at most, while it waits
 WAKEUPS = 10  # a second, likewise
 PLAY_S = 2.2
@@ -62,7 +61,7 @@ class Faults:
                 harness.check(not silent["tone_from_ns"], f"{fault}: something was heard meanwhile")
             heard = self.capture.analyse(from_ns=gone_ns + int(tail * TAIL_S * 1e9), to_ns=to_ns)
             harness.check(heard["tone_from_ns"], f"{fault}: no sound any more")
-            harness.fault_row(fault, seen, (heard["tone_from_ns"] - gone_ns) / 1e9, BACK_S)
+            harness.fault_row(fault, seen, (heard["tone_from_ns"] - gone_ns) / 1e9)
 
 
 class Receiver:

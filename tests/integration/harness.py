@@ -29,8 +29,12 @@ MINUTE_S = 60 if os.environ.get("EARSHOT_MINUTES") else 10  # what is to hold fo
 STALL_REPEAT_MS = 25  # a test that fails while the machine stalls for longer is repeated, once
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
+BACK_S = 1.0  # after a fault's cause is gone there is sound again
+SERVER_BACK_S = 2.0  # where that was the sound server
+
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_rows = []  # of this test, for FAULTS.md
 
 
 class Failed(Exception):
@@ -377,14 +381,19 @@ def expect_latency(result, expected_ms, tolerance_ms, what):
           f"{what}: latency {median:.2f} ms, not {expected_ms:g} +-{tolerance_ms:g}")
 
 
-def fault_row(fault, seen, back_s, limit_s):
+def _rows_path():
+    test = os.path.splitext(os.path.basename(sys.argv[0]))[0].removeprefix("test_")
+    return os.path.join(build_dir(), "faults", ".".join([test, *sys.argv[1:]]) + ".json")
+
+
+def fault_row(fault, seen, back_s, limit_s=BACK_S):
     """A line of FAULTS.md: what was done to the program, what people see of it, how long after the cause was gone
     sound was back (None: it never went). Fails where that took longer than `limit_s`; faults_table.py makes the page."""
-    directory = os.path.join(build_dir(), "faults")
-    os.makedirs(directory, exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in fault.lower())[:80]
-    with open(os.path.join(directory, f"{name}.json"), "w") as out:
-        json.dump({"fault": fault, "seen": seen, "back_s": back_s, "limit_s": limit_s}, out)
+    path = _rows_path()
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _rows.append({"fault": fault, "seen": seen, "back_s": back_s, "limit_s": limit_s})
+    with open(path, "w") as out:
+        json.dump(_rows, out)
     print(f"{fault}: {seen}; " + ("never went" if back_s is None else f"back after {back_s:.2f} s"), flush=True)
     check(back_s is None or back_s <= limit_s, f"{fault}: sound was back after {back_s} s, not {limit_s:g}")
 
@@ -392,6 +401,9 @@ def fault_row(fault, seen, back_s, limit_s):
 def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
     """Runs test(); repeats what fails while the machine stalls for so long."""
     for attempts_left in reversed(range(attempts)):
+        _rows.clear()
+        if os.path.exists(_rows_path()):
+            os.unlink(_rows_path())
         try:
             test()
             return

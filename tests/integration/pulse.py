@@ -112,11 +112,24 @@ class PipeWireSession(harness.Session):
         harness.wait_for("pipewire-pulse", lambda: os.path.exists(self.socket))
 
 
+class ReplacedSession(PipeWireSession):
+    """A PulseAudio at first, and then PipeWire's in its place."""
+
+    tools = tuple({*Session.tools, *PipeWireSession.tools})
+    start_pulseaudio = Session.start_server
+    pulseaudio_sink = Session.sink
+
+    def __init__(self):
+        super().__init__()
+        os.mkdir(os.path.join(self.runtime, "pulse"), 0o700)
+
+
 @contextlib.contextmanager
 def session(kind):
     """Either. Counts as stalls also what ordinary threads of PulseAudio's niceness could not do in time: in both
     servers the one that hands on what clients write is such a thread."""
-    with {"pulseaudio": Session, "pipewire-pulse": PipeWireSession}[kind]() as a_session:
+    kinds = {"pulseaudio": Session, "pipewire-pulse": PipeWireSession, "replaced": ReplacedSession}
+    with kinds[kind]() as a_session:
         a_session.watch_ordinary_threads(NICENESS)
         yield a_session
 

@@ -90,7 +90,7 @@ def test():
         harness.check(len(told) == 1, f"said {len(told)} times")
         harness.check(earshot.end() == 0, "the receiver did not end in order")
         harness.fault_row(f"Random packets, {PER_SECOND} a second, also from the guest's own address",
-                          f"one line; of {packets} not one is heard or lost, the guest's sound is untouched", None, 0)
+                          f"one line; of {packets} not one is heard or lost, the guest's sound is untouched", None)
 
 
 harness.main(test)

@@ -21,7 +21,6 @@ CONTENT_MS = 250  # above the machine's own stalls
 TONE_S = harness.MINUTE_S + 1
 HZ = 200
 LEVEL = 10 ** (-1 / 20)
-SOUND_NS = 2000000000
 CAUGHT_UP_NS = 2500000000
 LAYOUTS = (("mono", 0x4, "FC"), ("quad", 0x33, "FL FR RL RR"), ("back", 0x3F, "FL FR FC LFE RL RR"),
            ("side", 0x60F, "FL FR FC LFE SL SR"), ("large", 0x63F, "FL FR FC LFE RL RR SL SR"))
@@ -100,7 +99,7 @@ def server():
         harness.check(earshot.running(), "the receiver did not wait for a server")
         harness.check((session.status("vm1") or {}).get("state") == "no-server", f"status: {session.status()}")
         runs = []
-        for what in ("a server that came late", "a server that was killed", "a server that ended"):
+        for what in ("it comes later than Earshot", "it is killed and started again", "it ends and is started again"):
             session.start_server(period=256)
             up_ns = harness.now_ns()
             capture = session.capture_ports(*stereo("vm1")).wait_running()
@@ -122,7 +121,9 @@ def server():
         for what, up_ns, capture, expected_ms in runs:
             result = capture.analyse(log, expect_ms=expected_ms)
             print(f"{what}: {harness.describe(result)}, {(result['tone_from_ns'] - up_ns) / 1e9:.2f} s after it was up")
-            harness.check(result["tone_from_ns"] and result["tone_from_ns"] - up_ns < SOUND_NS, f"{what}: no sound")
+            harness.check(result["tone_from_ns"], f"{what}: no sound")
+            harness.fault_row(f"JACK: {what}", "state no-server; its ports and their cables are there again",
+                              (result["tone_from_ns"] - up_ns) / 1e9, harness.SERVER_BACK_S)
             settled = capture.analyse(log, expect_ms=expected_ms, from_ns=result["tone_from_ns"] + CAUGHT_UP_NS)
             harness.expect_clean(settled, 2, what)
             harness.expect_latency(settled, expected_ms, 5, what)
@@ -238,7 +239,9 @@ def pipewire():
         harness.check(earshot.end() == 0, "the receiver did not end in order")
         result = capture.analyse(log, ppm=300, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
         print(f"back: {harness.describe(result)}, {(result['tone_from_ns'] - up_ns) / 1e9:.2f} s after the sink")
-        harness.check(result["tone_from_ns"] and result["tone_from_ns"] - up_ns < SOUND_NS, "no sound in time")
+        harness.check(result["tone_from_ns"], "no sound")
+        harness.fault_row("JACK's library of PipeWire: its server is killed and started again", "state no-server",
+                          (result["tone_from_ns"] - up_ns) / 1e9, harness.SERVER_BACK_S)
 
 
 harness.main({"tone": tone, "latency": latency, "server": server, "surround": surround, "format": format_change,

@@ -3,6 +3,7 @@
 
 test_pulse.py pulseaudio|pipewire-pulse content    a minute at +-500 ppm: every sample, and the latency asked for
                                         server     it comes late, and is killed while a guest plays
+                                        replaced   (server: replaced) by PipeWire's
                                         surround   a tone per channel
                                         moved      to another sink, also one of another rate
                                         paused     by the guest, and by who suspends the sink
@@ -19,6 +20,7 @@ import pulse
 # Its buffers hold 10 ms at the least.
 STALL_MS = 5
 HEALED_NS = 1500000000
+TITLES = {"pulseaudio": "PulseAudio", "pipewire-pulse": "PipeWire's PulseAudio"}
 
 
 def play(session, name="vm1", sink="testsink", latency_ms=60, guest=(), **options):
@@ -69,7 +71,7 @@ def server(session):
     time.sleep(2)
     harness.check((session.status("vm1") or {}).get("state") == "no-server", f"status: {session.status()}")
     rounds = []
-    for what in ("a server that came late", "a server that was killed", "and killed again"):
+    for what in ("it comes later than Earshot", "it is killed and started again", "and once more"):
         session.start_server(quantum=256)
         session.sink()
         sink_ns = harness.now_ns()
@@ -88,10 +90,42 @@ def server(session):
         result = capture.analyse(log, expect_ms=expected_ms)
         heard_ns = result["tone_from_ns"]
         print(f"{what}: {harness.describe(result)}, {(heard_ns - sink_ns) / 1e9:.2f} s after the sink")
-        harness.check(heard_ns and heard_ns - sink_ns < 2000000000, f"{what}: no sound in time")
+        harness.check(heard_ns, f"{what}: no sound")
+        harness.fault_row(f"{TITLES[sys.argv[1]]}: {what}", "state no-server; the stream is there again as soon as a sink is",
+                          (heard_ns - sink_ns) / 1e9, harness.SERVER_BACK_S)
         settled = capture.analyse(log, expect_ms=expected_ms, from_ns=heard_ns + 2500000000, stall_ms=STALL_MS,
                                   guest_late_ms=STALL_MS)
         expect(session, settled, 1.5, 100, what, 5)
+
+
+def replaced(session):
+    """As a distribution's upgrade does it, in a running session."""
+    session.start_pulseaudio()
+    session.pulseaudio_sink()
+    earshot = session.earshot("-m", session.ring("vm1"), "-o", "pulse", "-d", "testsink", "-t", 100, "-n", "vm1")
+    guest, log = session.guest("--shm", session.ring("vm1"))
+    harness.wait_for("the guest", lambda: (session.status("vm1") or {}).get("state") == "playing")
+    time.sleep(2)
+    session.kill_server()
+    time.sleep(1)
+    harness.check((session.status("vm1") or {}).get("state") == "no-server", f"status: {session.status()}")
+    session.start_server(quantum=256)
+    session.sink()
+    sink_ns = harness.now_ns()
+    capture = session.capture().wait_running()
+    time.sleep(6)
+    harness.check(session.stream_names() == ["vm1"], f"streams: {session.stream_names()}")
+    capture.stop()
+    guest.end()
+    harness.check(earshot.end() == 0, "the receiver did not end in order")
+    result = capture.analyse(log, expect_ms=pulse.monitor_ms(session, 100, 20))
+    print(f"PipeWire in PulseAudio's place: {harness.describe(result)}")
+    harness.check(result["tone_from_ns"], "silent for good")
+    harness.fault_row("PulseAudio is replaced by PipeWire", "state no-server, and then the stream in the new one",
+                      (result["tone_from_ns"] - sink_ns) / 1e9, harness.SERVER_BACK_S)
+    settled = capture.analyse(log, expect_ms=pulse.monitor_ms(session, 100, 20), stall_ms=STALL_MS,
+                              guest_late_ms=STALL_MS, from_ns=result["tone_from_ns"] + 2500000000)
+    expect(session, settled, 1.5, 100, "in the new one", 5)
 
 
 def surround(session):
@@ -168,6 +202,8 @@ def paused(session):
     heard_ms = (result["tone_from_ns"] - next(ns for ns in published if ns > idle_ns)) / 1e6
     print(f"after the pause: {harness.describe(result)}; whole {heard_ms:.0f} ms after the guest's first chunk")
     harness.check(0 < heard_ms < 600, "the guest is not heard again in time")
+    harness.fault_row(f"{TITLES[sys.argv[1]]}: the guest pauses, its stream is corked", "silence, state idle",
+                      heard_ms / 1e3)
     expect(session, capture.analyse(log, from_ns=resumed_ns + 1000000000, **options), 1, 100, "a second later", 6)
 
 
@@ -198,7 +234,7 @@ def mixer(session):
 def test():
     kind, scenario = sys.argv[1:]
     with pulse.session(kind) as session:
-        {"content": content, "server": server, "surround": surround, "moved": moved, "paused": paused,
+        {"content": content, "server": server, "replaced": replaced, "surround": surround, "moved": moved, "paused": paused,
          "mixer": mixer}[scenario](session)
 
 

@@ -56,6 +56,7 @@ def garbage(session):
     harness.check(names == ["127.0.0.1"], f"streams: {names}")
     status = earshot.end()
     harness.check(status == 0, f"the receiver ended with {status}")
+    harness.fault_row("Garbage from strangers, and from the guest's own address", "the guest's sound is untouched", None)
 
 
 def test():

@@ -7,7 +7,6 @@ import harness
 
 LATENCY_MS = 100
 EXPECT_MS = harness.monitor_ms(LATENCY_MS, 20, 256)
-SOUND_NS = 2000000000
 CAUGHT_UP_NS = 2500000000  # what the guest said meanwhile may be heard first
 
 
@@ -24,7 +23,9 @@ def start(session):
 def expect_sound(capture, sink_ns, log, what):
     result = capture.analyse(log, expect_ms=EXPECT_MS)
     print(f"{what}: {harness.describe(result)}, {(result['tone_from_ns'] - sink_ns) / 1e9:.2f} s after the sink")
-    harness.check(result["tone_from_ns"] and result["tone_from_ns"] - sink_ns < SOUND_NS, f"{what}: no sound in time")
+    harness.check(result["tone_from_ns"], f"{what}: no sound")
+    harness.fault_row(f"PipeWire: {what}", "state no-server; the stream is there again as soon as a sink is",
+                      (result["tone_from_ns"] - sink_ns) / 1e9, harness.SERVER_BACK_S)
     settled = capture.analyse(log, expect_ms=EXPECT_MS, from_ns=result["tone_from_ns"] + CAUGHT_UP_NS)
     harness.expect_clean(settled, 2.5, what)
     harness.expect_latency(settled, EXPECT_MS, 5, what)
@@ -48,8 +49,8 @@ def test():
         harness.check(session.stream_names() == ["vm1"], f"streams: {session.stream_names()}")
         guest.end()
         harness.check(earshot.end() == 0, "the receiver did not end in order")
-        expect_sound(*late, log, "a server that came late")
-        expect_sound(*again, log, "a server that was killed")
+        expect_sound(*late, log, "it comes later than Earshot")
+        expect_sound(*again, log, "it is killed and started again")
 
 
 harness.main(test)

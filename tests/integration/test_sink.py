@@ -48,6 +48,7 @@ def moved(session):
     print(f"on the other sink: {harness.describe(result)}")
     harness.check(result["tone_from_ns"] and result["tone_from_ns"] - moved_ns < HEALED_NS,
                   "not heard on the other sink in time")
+    harness.fault_row("PipeWire: the stream is moved to another sink", "a gap", (result["tone_from_ns"] - moved_ns) / 1e9)
     expect_healed(second.analyse(log, expect_ms=EXPECT_MS, from_ns=moved_ns + HEALED_NS), 3, "after the move")
     harness.check(session.stream_names() == ["vm1"], f"streams: {session.stream_names()}")
 
@@ -57,7 +58,7 @@ def wait_for_state(session, state, seconds):
     return harness.now_ns()
 
 
-def paused(session, capture, guest, log, while_idle):
+def paused(session, capture, guest, log, fault, while_idle):
     """The guest has --pause-every 4: judges what is heard before and after its first pause."""
     wait_for_state(session, "playing", 4)
     idle_ns = wait_for_state(session, "idle", 6)
@@ -75,20 +76,22 @@ def paused(session, capture, guest, log, while_idle):
     heard_ms = (result["tone_from_ns"] - first_ns) / 1e6
     print(f"after the pause: {harness.describe(result)}; whole {heard_ms:.0f} ms after the guest's first chunk")
     harness.check(0 < heard_ms < 500, "the guest is not heard again in time")
+    harness.fault_row(fault, "silence, state idle", heard_ms / 1e3)
     expect_healed(capture.analyse(log, expect_ms=EXPECT_MS, from_ns=resumed_ns + 1000000000), 2, "a second later")
 
 
 def corked(session):
     guest, log = play(session, "--pause-every", 4, "--pause", 2500)
     capture = session.capture().wait_running()
-    paused(session, capture, guest, log, lambda: None)
+    paused(session, capture, guest, log, "PipeWire: the guest pauses, its stream is corked", lambda: None)
 
 
 def suspended(session):
     # As the session manager does it to a sink that nobody plays to, here sooner.
     guest, log = play(session, "--pause-every", 4, "--pause", 4500, properties="session.suspend-timeout-seconds=1")
     capture = session.capture(passive=True).wait_running()
-    paused(session, capture, guest, log, lambda: harness.wait_for(
+    fault = "PipeWire: the guest pauses for so long that the sink is suspended"
+    paused(session, capture, guest, log, fault, lambda: harness.wait_for(
         "the sink to be suspended", lambda: session.node("testsink")["info"]["state"] == "suspended", 4))
 
 

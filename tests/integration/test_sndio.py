@@ -12,7 +12,6 @@ from sndio_session import NICENESS, UNIT, Sndiod
 
 LATENCY_MS = 250
 FAULT_LATENCY_MS = 120
-BACK_S = 2.0
 CAUGHT_UP_NS = 3000000000
 STALL_MS = 8  # sndiod keeps two blocks in its device
 LEVEL = 10 ** (-1 / 20)
@@ -64,7 +63,8 @@ def server():
         options = dict(expect_ms=FAULT_LATENCY_MS - 20, stall_ms=STALL_MS)
         result = sndiod.card.analyse(log, from_ns=back_ns, **options)
         harness.check(result["tone_from_ns"], "silent for good")
-        harness.fault_row("sndiod is killed", "no-server", (result["tone_from_ns"] - back_ns) / 1e9, BACK_S)
+        harness.fault_row("sndio: its server is killed and started again", "state no-server",
+                          (result["tone_from_ns"] - back_ns) / 1e9, harness.SERVER_BACK_S)
         settled = sndiod.card.analyse(log, from_ns=result["tone_from_ns"] + CAUGHT_UP_NS, **options)
         harness.expect_clean(settled, 2, "after")
 

@@ -13,6 +13,8 @@ LATENCY_MS = 60
 STOP_S = 0.3
 HEALED_NS = 3000000000  # after it no corner of the sound: a guest that resumes may be late for two seconds first
 STEERED_NS = 7000000000  # after it the latency is what it was: up to 20 ms are steered away, not jumped
+TITLES = {"receiver": "Earshot", "server": "PipeWire", "guest": "The guest"}
+TRANSPORTS = {"shm": "shared memory", "udp": "network"}
 SETTLE_S = 3.5  # what the guest said before the receiver was ready is dropped within two seconds
 TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum for a while
 
@@ -47,6 +49,10 @@ def test():
         after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
         steered = capture.analyse(log, from_ns=to_ns + STEERED_NS, **options)
         print(f"around the stop: {harness.describe(during)}")
+        back = capture.analyse(log, from_ns=to_ns, **options)
+        harness.check(back["tone_from_ns"], "silent for good")
+        harness.fault_row(f"{TITLES[who]} is stopped for {STOP_S} s (SIGSTOP), {TRANSPORTS[transport]}",
+                          "one gap, then the latency that it was", (back["tone_from_ns"] - to_ns) / 1e9)
         harness.expect_clean(before, 2, "before")
         harness.expect_latency(before, expected, 4, "before")
         # One hole as long as the stop, and a little more to come back; never a stutter.
