@@ -109,7 +109,7 @@ int pcm_channel_speaker(uint16_t mask, unsigned channel)
     return -1;
 }
 
-char *pcm_format_describe(const struct pcm_format *format, char *out, size_t size)
+static char *describe(const struct pcm_format *format, const char *khz, const char *bit, char *out, size_t size)
 {
     if (size == 0)
         return out;
@@ -119,8 +119,18 @@ char *pcm_format_describe(const struct pcm_format *format, char *out, size_t siz
     for (size_t i = 0; i < LAYOUTS; i++)
         if (layouts[i].mask == format->mask)
             layout = layouts[i].name;
-    snprintf(out, size, "%g kHz %u bit %s", format->rate / 1000.0, (unsigned)format->bits, layout);
+    snprintf(out, size, "%g%s%u%s %s", format->rate / 1000.0, khz, (unsigned)format->bits, bit, layout);
     return out;
+}
+
+char *pcm_format_describe(const struct pcm_format *format, char *out, size_t size)
+{
+    return describe(format, " kHz ", " bit", out, size);
+}
+
+char *pcm_format_abbreviate(const struct pcm_format *format, char *out, size_t size)
+{
+    return describe(format, "k/", "", out, size);
 }
 
 /* Loads through memcpy keep the loops plain enough for compilers to vectorise. */

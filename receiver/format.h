@@ -45,6 +45,8 @@ int pcm_channel_speaker(uint16_t mask, unsigned channel);
 
 /* "48 kHz 16 bit stereo", "44.1 kHz 24 bit 5.1"; always terminated. Returns out. */
 char *pcm_format_describe(const struct pcm_format *format, char *out, size_t size);
+/* "48k/16 stereo", "44.1k/24 5.1"; likewise. */
+char *pcm_format_abbreviate(const struct pcm_format *format, char *out, size_t size);
 
 /* Packed little-endian integers to floats in [-1, 1). `bits` is 16, 24 or 32. Reads samples * bits / 8 bytes. */
 void pcm_decode(float *restrict dst, const uint8_t *restrict src, size_t samples, unsigned bits);

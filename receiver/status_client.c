@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/status.h"
-#include "receiver/text.h"
+#include "receiver/status_table.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +17,11 @@
 
 #define REPLY_WAIT_USEC UINT64_C(2000000)
 #define SECOND_USEC     UINT64_C(1000000)
-#define CELL_MAX        160
+#define SCREEN_COLUMNS  80 /* of a terminal that does not say */
+#define SCREEN_LINES    24
+
+#define ENTER_SCREEN "\033[?1049h\033[?25l" /* another one, without a cursor */
+#define LEAVE_SCREEN "\033[?25h\033[?1049l"
 
 struct question {
     struct json_object *streams; /* merged */
@@ -104,170 +110,103 @@ int status_ask(struct json_object **streams)
     return r < 0 ? r : 0;
 }
 
-/* Members of what another process sent: whatever is missing or of another type reads as empty or 0. */
-static struct json_object *member(struct json_object *object, const char *key)
+/* --- what it looks like --- */
+
+static int by_name(const void *a, const void *b)
 {
-    struct json_object *value;
-    return json_object_object_get_ex(object, key, &value) ? value : NULL;
+    return strcmp(((const struct status_row *)a)->name, ((const struct status_row *)b)->name);
 }
 
-static const char *text_member(struct json_object *object, const char *key, char cell[CELL_MAX])
+/* All of them, or those of that name, by name. To be freed; NULL: none, or no memory. */
+static struct status_row *read_rows(struct json_object *streams, const char *name, size_t *count)
 {
-    const char *text = json_object_get_string(member(object, key));
-    return text_copy(cell, CELL_MAX, text ? text : "");
-}
-
-static double number(struct json_object *object, const char *key)
-{
-    return json_object_get_double(member(object, key));
-}
-
-enum column { NAME, STATE, FORMAT, LATENCY, DRIFT, DROPOUTS, COLUMNS };
-
-static const struct {
-    const char *title;
-    bool right;
-} columns[COLUMNS] = {
-    [NAME] = {"NAME",      false},
-      [STATE] = {"STATE",     false},
-      [FORMAT] = {"FORMAT",    false},
-    [LATENCY] = {"LATENCY",   true },
-      [DRIFT] = {"DRIFT",     true },
-      [DROPOUTS] = {"DROP-OUTS", true },
-};
-
-static void fill_row(char row[COLUMNS][CELL_MAX], struct json_object *stream)
-{
-    struct json_object *f = member(stream, "format"), *latency = member(stream, "latency_ms");
-    struct pcm_format format = {.rate = (uint32_t)json_object_get_int64(member(f, "rate")),
-                                .bits = (uint8_t)json_object_get_int(member(f, "bits")),
-                                .channels = (uint8_t)json_object_get_int(member(f, "channels")),
-                                .mask = (uint16_t)json_object_get_int(member(f, "mask"))};
-    text_member(stream, "name", row[NAME]);
-    text_member(stream, "state", row[STATE]);
-    strcpy(row[FORMAT], "-");
-    strcpy(row[LATENCY], "-");
-    strcpy(row[DRIFT], "-");
-    strcpy(row[DROPOUTS], "-");
-    if (!format.rate)
-        return;
-    pcm_format_describe(&format, row[FORMAT], CELL_MAX);
-    snprintf(row[DROPOUTS], CELL_MAX, "%lld", (long long)json_object_get_int64(member(stream, "underruns")));
-    if (number(latency, "total") > 0)
-        snprintf(row[LATENCY], CELL_MAX, "%.1f ms", number(latency, "total"));
-    if (json_object_get_boolean(member(stream, "locked")))
-        snprintf(row[DRIFT], CELL_MAX, "%+.1f ppm", number(stream, "drift_ppm"));
-}
-
-static void print_cell(const char *cell, size_t width, bool right, bool last)
-{
-    int pad = (int)(width - text_columns(cell));
-    if (right)
-        printf("%*s%s%s", pad, "", cell, last ? "\n" : "  ");
-    else
-        printf("%s%*s", cell, last ? 0 : pad + 2, last ? "\n" : "");
-}
-
-static void print_table(struct json_object *streams)
-{
-    size_t count = json_object_array_length(streams);
-    char(*rows)[COLUMNS][CELL_MAX] = calloc(count + 1, sizeof(*rows));
-    if (!rows)
-        return;
-    size_t widths[COLUMNS] = {0};
-    for (size_t i = 0; i <= count; i++) {
-        if (i)
-            fill_row(rows[i], json_object_array_get_idx(streams, i - 1));
-        for (unsigned c = 0; c < COLUMNS; c++) {
-            if (!i)
-                strcpy(rows[0][c], columns[c].title);
-            size_t width = text_columns(rows[i][c]);
-            widths[c] = width > widths[c] ? width : widths[c];
-        }
+    size_t all = json_object_array_length(streams);
+    struct status_row *rows = calloc(all + 1, sizeof(*rows));
+    *count = 0;
+    for (size_t i = 0; rows && i < all; i++) {
+        status_row_read(&rows[*count], json_object_array_get_idx(streams, i));
+        *count += !name || !strcmp(rows[*count].name, name);
     }
-    for (size_t i = 0; i <= count; i++) {
-        for (unsigned c = 0; c < COLUMNS; c++)
-            print_cell(rows[i][c], widths[c], columns[c].right, c + 1 == COLUMNS);
-    }
-    free(rows);
-}
-
-/* Where the milliseconds go. */
-static void print_parts(struct json_object *stream)
-{
-    struct json_object *latency = member(stream, "latency_ms");
-    if (!(number(latency, "total") > 0))
-        return;
-    char backend[CELL_MAX];
-    printf("\n%.1f ms: guest's chunk %.1f, its lateness %.1f, quantum %.1f, resampler %.1f, device %.1f (%s)\n",
-           number(latency, "total"), number(latency, "guest"), number(latency, "jitter"), number(latency, "quantum"),
-           number(latency, "resampler"), number(latency, "device"), text_member(stream, "backend", backend));
+    if (rows)
+        qsort(rows, *count, sizeof(*rows), by_name);
+    return rows;
 }
 
 static struct json_object *only(struct json_object *streams, const char *name)
 {
-    struct json_object *list = json_object_new_array();
+    struct json_object *list = json_object_new_array(), *text;
     for (size_t i = 0; i < json_object_array_length(streams); i++) {
         struct json_object *stream = json_object_array_get_idx(streams, i);
-        const char *text = json_object_get_string(member(stream, "name"));
-        if (text && !strcmp(text, name))
+        if (json_object_object_get_ex(stream, "name", &text) && !strcmp(json_object_get_string(text), name))
             json_object_array_add(list, json_object_get(stream));
     }
     return list;
 }
 
-static void print_answer(const struct status_options *options, const struct question *question)
+/* Returns how many it printed. */
+static size_t print_json(FILE *out, struct json_object *streams, const char *name)
 {
-    FILE *hints = options->watch && !options->json ? stdout : stderr;
-    struct json_object *list =
-        options->name ? only(question->streams, options->name) : json_object_get(question->streams);
-    if (options->watch && !options->json && isatty(STDOUT_FILENO))
-        printf("\033[H\033[2J");
-    if (!question->asked)
-        fprintf(hints, "No earshot is running.\n");
-    else if (options->name && !json_object_array_length(list))
-        fprintf(hints, "No stream is called %s.\n", options->name);
-
-    if (options->json) {
-        struct json_object *root = json_object_new_object();
-        json_object_object_add(root, "streams", json_object_get(list));
-        printf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-        json_object_put(root);
-    } else if (question->answered && json_object_array_length(list)) {
-        print_table(list);
-        if (options->name)
-            print_parts(json_object_array_get_idx(list, 0));
-    }
-    json_object_put(list);
+    struct json_object *root = json_object_new_object();
+    struct json_object *list = name ? only(streams, name) : json_object_get(streams);
+    json_object_object_add(root, "streams", list);
+    fprintf(out, "%s\n",
+            json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    size_t count = json_object_array_length(list);
+    json_object_put(root);
+    return count;
 }
 
-/* A connection of its own each time: replies that come too late go with it. Returns the exit status; -1: no bus. */
-static int print_once(const struct status_options *options)
+static size_t print_table(FILE *out, struct json_object *streams, const struct status_options *options,
+                          const struct status_look *look, bool bars)
+{
+    size_t count = 0;
+    struct status_row *rows = read_rows(streams, options->name, &count);
+    if (count)
+        status_table_print(out, rows, count, look);
+    /* After the titles, their lines and an empty one. */
+    struct status_look below = *look;
+    below.lines = look->lines > count + 2 ? look->lines - (unsigned)count - 2 : 0;
+    if (count && bars && below.lines) {
+        fprintf(out, "\n");
+        status_table_bars(out, rows, count, &below);
+    }
+    if (count && options->name && !options->watch) {
+        fprintf(out, "\n");
+        status_table_parts(out, &rows[0]);
+    }
+    free(rows);
+    return count;
+}
+
+/* A connection of its own each time: replies that come too late go with it. Prints to out, and what is not part of the
+ * answer to hints. Returns the exit status; -1: nobody can be asked, as `error` says. */
+static int look_once(const struct status_options *options, const struct status_look *look, bool bars, FILE *out,
+                     FILE *hints, char error[160])
 {
     sd_bus *bus = NULL;
     int status = -1;
     struct question question = {.streams = json_object_new_array()};
     int r = sd_bus_open_user_with_description(&bus, "earshot-status");
     if (r < 0) {
-        fprintf(stderr, "There is no session bus to ask on (%s); earshot may play all the same.\n", strerror(-r));
+        snprintf(error, 160, "There is no session bus to ask on (%s); earshot may play all the same.", strerror(-r));
         goto out;
     }
     sd_bus_set_method_call_timeout(bus, REPLY_WAIT_USEC);
     r = ask(bus, &question);
     if (r < 0) {
-        fprintf(stderr, "The session bus does not answer: %s.\n", strerror(-r));
+        snprintf(error, 160, "The session bus does not answer: %s.", strerror(-r));
         goto out;
     }
     if (question.answered < question.asked)
-        fprintf(stderr, "%u earshot process%s not answer.\n", question.asked - question.answered,
+        fprintf(hints, "%u earshot process%s not answer.\n", question.asked - question.answered,
                 question.asked - question.answered == 1 ? " does" : "es do");
-    print_answer(options, &question);
-    status = question.answered == 0;
-    if (options->name && status == 0) {
-        struct json_object *list = only(question.streams, options->name);
-        status = json_object_array_length(list) == 0;
-        json_object_put(list);
-    }
+    size_t count = options->json ? print_json(out, question.streams, options->name)
+                                 : print_table(out, question.streams, options, look, bars);
+    if (!question.asked)
+        fprintf(hints, "No earshot is running.\n");
+    else if (options->name && count == 0)
+        fprintf(hints, "No stream is called %s.\n", options->name);
+    status = question.answered == 0 || (options->name && count == 0);
 out:
     json_object_put(question.streams);
     sd_bus_close(bus);
@@ -275,15 +214,108 @@ out:
     return status;
 }
 
+/* --- --watch --- */
+
+/* The terminal, while it is ours. */
+struct screen {
+    bool ours;
+    sigset_t handled, before;
+};
+
+static void enter(struct screen *screen)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH};
+    sigemptyset(&screen->handled);
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+        sigaddset(&screen->handled, signals[i]);
+    sigprocmask(SIG_BLOCK, &screen->handled, &screen->before);
+    fputs(ENTER_SCREEN, stdout);
+    screen->ours = true;
+}
+
+static void leave(struct screen *screen)
+{
+    if (!screen->ours)
+        return;
+    fputs(LEAVE_SCREEN, stdout);
+    fflush(stdout);
+    sigprocmask(SIG_SETMASK, &screen->before, NULL);
+    screen->ours = false;
+}
+
+/* A second, or until the window has another size. False: it was told to end. */
+static bool pause_screen(struct screen *screen)
+{
+    const struct timespec second = {.tv_sec = 1};
+    if (!screen->ours) {
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL);
+        return true;
+    }
+    int number = sigtimedwait(&screen->handled, NULL, &second);
+    if (number == SIGTSTP) {
+        leave(screen);
+        raise(SIGSTOP);
+        enter(screen);
+    }
+    return number < 0 || number == SIGTSTP || number == SIGWINCH;
+}
+
+/* Over what was there, and no line more than there is room for. */
+static void draw(const char *text, unsigned lines)
+{
+    fputs("\033[H", stdout);
+    for (unsigned i = 0; *text && i < lines; i++) {
+        int length = (int)strcspn(text, "\n");
+        printf("%s%.*s\033[K", i ? "\n" : "", length, text);
+        text += length + (text[length] == '\n');
+    }
+    fputs("\033[J", stdout);
+}
+
+static struct status_look terminal_look(const struct log *terminal)
+{
+    struct winsize size = {0};
+    struct status_look look = {.colour = terminal->colour};
+    if (!terminal->terminal)
+        return look;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
+        size = (struct winsize){.ws_col = SCREEN_COLUMNS, .ws_row = SCREEN_LINES};
+    look.columns = size.ws_col;
+    look.lines = size.ws_row;
+    return look;
+}
+
 int status_client(const struct status_options *options)
 {
-    int status = print_once(options);
-    while (options->watch && status >= 0 && fflush(stdout) == 0) {
-        struct timespec second = {.tv_sec = 1};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &second, NULL);
-        if (!options->json && !isatty(STDOUT_FILENO))
-            printf("\n");
-        status = print_once(options);
+    struct log terminal;
+    struct screen screen = {.ours = false};
+    const char *term = getenv("TERM");
+    char error[160] = "";
+    int status = -1;
+    log_init(&terminal, stdout, false);
+    const bool redraws = options->watch && !options->json && terminal.terminal && term && strcmp(term, "dumb") != 0;
+    if (redraws)
+        enter(&screen);
+    for (bool more = true; more; more = options->watch && status >= 0 && pause_screen(&screen)) {
+        struct status_look look = terminal_look(&terminal);
+        char *text = NULL;
+        size_t bytes;
+        FILE *out = open_memstream(&text, &bytes);
+        if (!out)
+            break;
+        const bool again = status >= 0 && !options->json && !redraws;
+        status = look_once(options, &look, redraws, out, options->watch && !options->json ? out : stderr, error);
+        fclose(out);
+        if (status >= 0 && redraws)
+            draw(text, look.lines);
+        else
+            printf("%s%s", again ? "\n" : "", text);
+        free(text);
+        if (fflush(stdout) != 0)
+            break;
     }
-    return status != 0;
+    leave(&screen);
+    if (*error)
+        fprintf(stderr, "%s\n", error);
+    return options->watch ? status < 0 : status != 0;
 }

@@ -49,8 +49,8 @@ def test_play_pause_stop(place):
     assert stream["backend"] == "null" and stream["latency_ms"]["guest"] == 20, stream
     assert stream["frames"] > 0, stream
     table = place.run("status").stdout
-    assert re.search(r"(?m)^NAME +STATE +FORMAT +LATENCY +DRIFT +DROP-OUTS$", table), table
-    assert re.search(r"(?m)^desk +playing +48 kHz 16 bit stereo +\d+\.\d ms ", table), table
+    assert re.search(r"(?m)^NAME +STATE +FORMAT +LATENCY +DRIFT +DROP-OUTS +OUTPUT$", table), table
+    assert re.search(r"(?m)^desk +playing +48 kHz 16 bit stereo +\d+\.\d/\d+\.\d ms .* null$", table), table
 
     guest.terminate()
     guest.wait(LIMIT)

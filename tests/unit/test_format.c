@@ -93,20 +93,21 @@ static void described(void **state)
     static const struct {
         uint8_t marker, bits, channels;
         uint16_t mask;
-        const char *text;
+        const char *text, *brief;
     } rows[] = {
-        {0x01, 16, 2, 0x0003, "48 kHz 16 bit stereo"     },
-        {0x81, 24, 6, 0x003f, "44.1 kHz 24 bit 5.1"      },
-        {0x84, 32, 8, 0x063f, "176.4 kHz 32 bit 7.1"     },
-        {0x02, 16, 1, 0x0003, "96 kHz 16 bit mono"       },
-        {0x04, 16, 6, 0xfc00, "192 kHz 16 bit 6 channels"},
-        {0x01, 16, 1, 0x0100, "48 kHz 16 bit 1 channel"  },
+        {0x01, 16, 2, 0x0003, "48 kHz 16 bit stereo",      "48k/16 stereo"     },
+        {0x81, 24, 6, 0x003f, "44.1 kHz 24 bit 5.1",       "44.1k/24 5.1"      },
+        {0x84, 32, 8, 0x063f, "176.4 kHz 32 bit 7.1",      "176.4k/32 7.1"     },
+        {0x02, 16, 1, 0x0003, "96 kHz 16 bit mono",        "96k/16 mono"       },
+        {0x04, 16, 6, 0xfc00, "192 kHz 16 bit 6 channels", "192k/16 6 channels"},
+        {0x01, 16, 1, 0x0100, "48 kHz 16 bit 1 channel",   "48k/16 1 channel"  },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct pcm_format format;
         char text[64];
         assert_int_equal(pcm_format_parse(&format, rows[i].marker, rows[i].bits, rows[i].channels, rows[i].mask), 0);
         assert_string_equal(pcm_format_describe(&format, text, sizeof text), rows[i].text);
+        assert_string_equal(pcm_format_abbreviate(&format, text, sizeof text), rows[i].brief);
         char small[8];
         memset(small, 'x', sizeof small);
         pcm_format_describe(&format, small, sizeof small);
