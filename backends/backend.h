@@ -102,6 +102,8 @@ struct backend {
     const char *(*called)(struct backend_stream *stream);
     /* How old the sound is when pull hands it over, for servers that tell other programs. May be NULL. */
     void (*tell_latency)(struct backend_stream *stream, int64_t latency_ns);
+    /* Wants a shorter period from now on, without closing; what comes of it is seen in pull. NULL: only open() can. */
+    void (*ask_period)(struct backend_stream *stream, int64_t period_ns);
     /* What it got, and who pulls. May be NULL: there is nothing to say. */
     void (*info)(struct backend_stream *stream, struct backend_info *info);
 };

@@ -580,6 +580,19 @@ static enum backend_state stream_state(struct backend_stream *s)
     return (enum backend_state)atomic_load(&s->state);
 }
 
+/* The graph takes it from its next cycle on, where nobody wants less. */
+static void stream_ask_period(struct backend_stream *s, int64_t period_ns)
+{
+    struct backend_context *context = s->context;
+    if (context_state(context) != BACKEND_OK)
+        return;
+    pw_thread_loop_lock(context->loop);
+    s->period_ns = period_ns;
+    const uint32_t rate = atomic_load(&s->rate);
+    ask_latency(s, rate > 0 ? rate : RATE_GUESS);
+    pw_thread_loop_unlock(context->loop);
+}
+
 const struct backend backend_pipewire = {
     .name = "pipewire",
     .title = "PipeWire",
@@ -595,4 +608,5 @@ const struct backend backend_pipewire = {
     .stop = stream_stop,
     .state = stream_state,
     .close = stream_close,
+    .ask_period = stream_ask_period,
 };

@@ -20,6 +20,7 @@ static const char *const summaries[] = {
     [COMMAND_DEMO] = "a simulated guest and a receiver in one",
     [COMMAND_DOCTOR] = "why there is no sound",
     [COMMAND_SETUP] = "what this computer and a VM need",
+    [COMMAND_TUNE] = "another latency, while it plays",
 };
 
 static const char *summary(enum options_command command)

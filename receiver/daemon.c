@@ -5,6 +5,7 @@
 #include "receiver/guests.h"
 #include "receiver/realtime.h"
 #include "receiver/status.h"
+#include "receiver/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -263,6 +264,19 @@ static unsigned collect(void *arg, struct stream_status *streams, unsigned max)
     return daemon_collect(arg, streams, max);
 }
 
+static int tune(void *arg, const char *name, const char *key, const char *value, const char **file,
+                char error[OPTABLE_ERROR_MAX])
+{
+    struct daemon *d = arg;
+    int r = guests_tune(d->guests, name, key, value, clock_ns(), file, error);
+    if (r == 0) {
+        char shown[STREAM_NAME_MAX];
+        log_line(d->log, LOG_LEVEL_INFO, "%s: %s = %s, until earshot is started again.",
+                 text_copy(shown, sizeof(shown), name), key, value);
+    }
+    return r;
+}
+
 /* [src] A reader that is slow loses sound; only one that has left ends the program. */
 static int write_raw(void *arg, const struct block *block)
 {
@@ -301,7 +315,8 @@ static int set_up(struct daemon *d)
     if (r >= 0)
         r = guests_create(&d->guests, d->outputs, d->sources, d->realtime, d->log);
     if (r >= 0 && !raw)
-        r = status_server_create(&d->status, d->event, collect, d, d->log);
+        r = status_server_create(&d->status, d->event,
+                                 &(struct status_handlers){.collect = collect, .tune = tune, .arg = d}, d->log);
     if (r < 0)
         return r;
 

@@ -350,6 +350,51 @@ static void describe_waiting(const struct guests *g, const struct plan_player *p
     text_copy(entry->address, sizeof(entry->address), view.where);
 }
 
+static struct guest *find_stream(struct guests *g, const char *name)
+{
+    for (unsigned i = 0; i < g->count; i++) {
+        if (g->guests[i].stream && !g->guests[i].leaving && !strcmp(stream_name(g->guests[i].stream), name))
+            return &g->guests[i];
+    }
+    return NULL;
+}
+
+static bool is_waited_for(const struct guests *g, const char *name)
+{
+    for (unsigned i = 0; g->plan && i < g->plan->player_count; i++) {
+        struct stream_status entry;
+        if (has_guest(g, g->plan->players[i].config))
+            continue;
+        describe_waiting(g, &g->plan->players[i], &entry);
+        if (!strcmp(entry.name, name))
+            return true;
+    }
+    return false;
+}
+
+int guests_tune(struct guests *guests, const char *name, const char *key, const char *value, int64_t now_ns,
+                const char **file, char error[OPTABLE_ERROR_MAX])
+{
+    struct guest *guest = find_stream(guests, name);
+    if (!guest && is_waited_for(guests, name)) {
+        snprintf(error, OPTABLE_ERROR_MAX, "%.100s has not been heard yet: play something in the guest first", name);
+        return -EAGAIN;
+    }
+    if (!guest) {
+        snprintf(error, OPTABLE_ERROR_MAX, "no stream is called %.100s", name);
+        return -ENOENT;
+    }
+    struct options options;
+    options_init(&options);
+    stream_get_latency(guest->stream, &options.latency_ns, &options.max_latency_ns);
+    int r = options_tune(&options, key, value, error);
+    if (r < 0)
+        return r;
+    stream_tune(guest->stream, options.latency_ns, options.max_latency_ns, now_ns);
+    *file = guest->config->path;
+    return 0;
+}
+
 unsigned guests_collect(const struct guests *guests, struct stream_status *streams, unsigned max)
 {
     unsigned count = 0;

@@ -28,6 +28,12 @@ void guests_event(struct guests *guests, const struct source_event *event, int64
 /* Does what is due. Returns when to call again. */
 int64_t guests_run(struct guests *guests, int64_t now_ns);
 
+/* `key` = `value` for the stream of that name, as options_tune() has it, until the stream ends. *file: the configuration
+ * file that would keep it, "" for the command line; valid until the next plan. 0, -ENOENT (no stream is called so),
+ * -EAGAIN (it has not been heard yet) or -EINVAL, each with a line in `error`. */
+int guests_tune(struct guests *guests, const char *name, const char *key, const char *value, int64_t now_ns,
+                const char **file, char error[OPTABLE_ERROR_MAX]);
+
 /* Fades all out for good. */
 void guests_fade(struct guests *guests);
 bool guests_silent(const struct guests *guests);

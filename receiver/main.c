@@ -11,6 +11,7 @@
 #include "receiver/options.h"
 #include "receiver/setup.h"
 #include "receiver/status.h"
+#include "receiver/tune.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,6 +65,8 @@ int main(int argc, char **argv)
         return status_client(&status);
     }
 
+    if (command == COMMAND_TUNE)
+        return tune_client(options.tune_name, options.settings, options.setting_count);
     if (command == COMMAND_SETUP) {
         struct setup_params setup = {.options = &options.setup, .out = stdout};
         return setup_run(&setup);

@@ -22,7 +22,9 @@
 #define IN_STATUS      (1u << COMMAND_STATUS)
 #define IN_DEMO        (1u << COMMAND_DEMO)
 #define IN_SETUP       (1u << COMMAND_SETUP)
-#define IN_ALL         (IN_RUN | IN_STATUS | IN_DEMO | IN_SETUP)
+#define IN_TUNE        (1u << COMMAND_TUNE)
+#define IN_ALL         (IN_RUN | IN_STATUS | IN_DEMO | IN_SETUP | IN_TUNE)
+#define LIVE           (1u << 30) /* may be changed while it plays: what `earshot tune` takes */
 #define IN_CONFIG      (1u << 31) /* a key of configuration files; on the command line it says what to play, or how */
 #define IN_RUN_CONFIG  (IN_RUN | IN_CONFIG)
 #define IN_DEMO_CONFIG (IN_RUN | IN_DEMO | IN_CONFIG)
@@ -294,9 +296,9 @@ static const struct {
     {{0, "server", "ADDR", TEXT, "sound server to connect to", set_server}, IN_DEMO_CONFIG},
     {{'n', "name", "NAME", TEXT, "name in mixers and in status", set_name}, IN_DEMO_CONFIG},
     {{'t', "latency", "auto|MS", "auto or milliseconds from 0 to 1000",
-      "latency from the guest's chunk to the device (auto)", set_latency}, IN_DEMO_CONFIG},
+      "latency from the guest's chunk to the device (auto)", set_latency}, IN_DEMO_CONFIG | LIVE},
     {{'l', "max-latency", "MS", "milliseconds from 0 (no cap) to 1000",
-      "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_DEMO_CONFIG},
+      "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_DEMO_CONFIG | LIVE},
     {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_DEMO_CONFIG},
     {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN_CONFIG},
     {{0, "connect", "PATTERN", "an extended regular expression, without {}",
@@ -424,6 +426,15 @@ static int parse_operands(struct options *options, enum options_command command,
             options->setup.name = operand;
             continue;
         }
+        if (command == COMMAND_TUNE && !options->tune_name) {
+            options->tune_name = operand;
+            continue;
+        }
+        if (command == COMMAND_TUNE) { /* all the rest */
+            options->settings = argv + at;
+            options->setting_count = (unsigned)(argc - at);
+            return 0;
+        }
         if (command == COMMAND_RUN)
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: not a command or option; earshot --help lists them", operand);
         else
@@ -454,13 +465,37 @@ void options_init(struct options *options)
 }
 
 static const char *const command_names[] = {
-    [COMMAND_RUN] = "run",   [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest",
-    [COMMAND_DEMO] = "demo", [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",
+    [COMMAND_RUN] = "run",       [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo",
+    [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",   [COMMAND_TUNE] = "tune",
 };
 
 const char *options_command(enum options_command command)
 {
     return command < sizeof command_names / sizeof *command_names ? command_names[command] : NULL;
+}
+
+/* `earshot tune NAME KEY=VALUE ...`: what is wrong in it is said before anybody is asked. */
+static int check_settings(const struct options *options, char error[OPTABLE_ERROR_MAX])
+{
+    if (!options->tune_name || options->setting_count == 0) {
+        snprintf(error, OPTABLE_ERROR_MAX, "tune: needs a name and what to change: earshot tune %.100s latency=20",
+                 options->tune_name ? options->tune_name : "NAME");
+        return -EINVAL;
+    }
+    for (unsigned i = 0; i < options->setting_count; i++) {
+        char key[OPTIONS_SETTING_MAX];
+        struct options unused;
+        const char *value = options_split_setting(options->settings[i], key);
+        if (!value) {
+            snprintf(error, OPTABLE_ERROR_MAX, "%.100s: must be KEY=VALUE, like latency=20", options->settings[i]);
+            return -EINVAL;
+        }
+        options_init(&unused);
+        int r = options_tune(&unused, key, value, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int options_parse(struct options *options, enum options_command *command, int argc, char **argv, int *rest,
@@ -494,6 +529,8 @@ int options_parse(struct options *options, enum options_command *command, int ar
         options->source = FROM_MULTICAST;
     if (options->help || options->version)
         return 0;
+    if (*command == COMMAND_TUNE)
+        return check_settings(options, error);
     return *command == COMMAND_SETUP ? setup_options_check(&options->setup, error) : check_available(options, error);
 }
 
@@ -505,18 +542,43 @@ struct option_spec *options_table(enum options_command command)
     return table;
 }
 
+static void list_keys(const struct option_spec *table, const char *what, const char *key,
+                      char error[OPTABLE_ERROR_MAX])
+{
+    int length = snprintf(error, OPTABLE_ERROR_MAX, "unknown key %.40s: %s", key, what);
+    for (const struct option_spec *spec = table; spec->long_name && length < OPTABLE_ERROR_MAX; spec++)
+        length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), "%s %s", spec == table ? "" : ",",
+                           spec->long_name);
+}
+
 int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX])
 {
     struct option_spec table[ROWS + 1];
     make_table(IN_CONFIG, table);
     int r = optable_set(table, key, value, options, error);
-    if (r != -ENOENT)
-        return r;
-    int length = snprintf(error, OPTABLE_ERROR_MAX, "unknown key %.40s: it may be", key);
-    for (const struct option_spec *spec = table; spec->long_name && length < OPTABLE_ERROR_MAX; spec++)
-        length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), "%s %s", spec == table ? "" : ",",
-                           spec->long_name);
+    if (r == -ENOENT)
+        list_keys(table, "it may be", key, error);
     return r;
+}
+
+int options_tune(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX])
+{
+    struct option_spec table[ROWS + 1];
+    make_table(LIVE, table);
+    int r = optable_set(table, key, value, options, error);
+    if (r == -ENOENT)
+        list_keys(table, "what can be changed while it plays is", key, error);
+    return r < 0 ? -EINVAL : 0;
+}
+
+const char *options_split_setting(const char *setting, char key[OPTIONS_SETTING_MAX])
+{
+    size_t length = strcspn(setting, "=");
+    if (!setting[length] || length == 0 || length >= OPTIONS_SETTING_MAX)
+        return NULL;
+    memcpy(key, setting, length);
+    key[length] = 0;
+    return setting + length + 1;
 }
 
 int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX])
@@ -528,37 +590,4 @@ int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX])
         return -EINVAL;
     }
     return check_available(options, error);
-}
-
-void options_help(enum options_command command, FILE *out)
-{
-    static const char *const usage[] = {
-        [COMMAND_RUN] = "earshot - plays a virtual machine's sound on this computer\n"
-                        "\n"
-                        "  earshot [run] [options]                    play; with no options, what the configuration "
-                        "files say, and\n"
-                        "                                             where there are none, listen to multicast\n"
-                        "  earshot status [NAME] [--json] [--watch]   what plays, and how late\n"
-                        "  earshot doctor [options]                   why there is no sound, and what mends it\n"
-                        "  earshot setup NAME ...                     what this computer and this VM need\n"
-                        "  earshot guest ...                          act as a guest, for trying things without one\n"
-                        "  earshot demo                               a simulated guest and a receiver in one\n",
-        [COMMAND_STATUS] = "earshot status [NAME] [--json] [--watch]\n\n"
-                           "What every running earshot plays. Exit status 1 when none runs, or none plays NAME.\n",
-        [COMMAND_DEMO] = "earshot demo [options]\n\n"
-                         "Plays a simulated guest through this computer's sound server; where none runs, records a\n"
-                         "few seconds to a WAV file in the current directory.\n",
-        [COMMAND_DOCTOR] =
-            "earshot doctor [options]\n\n"
-            "Looks at the whole way from the VM to the sound card, as earshot with these options uses\n"
-            "it, and says what is broken and what mends it; with -v, all it looked at. It changes\n"
-            "nothing. Exit status 1 when something is broken.\n",
-        [COMMAND_SETUP] = "earshot setup NAME --shm SIZE | --bridge NAME | --unicast [--install]\n\n"
-                          "Prints what this computer and the VM called NAME need. --install writes your part, below\n"
-                          "your home directory; what needs root, the VM's part and the guest's are printed only.\n",
-    };
-    struct option_spec table[ROWS + 1];
-    make_table(1u << command, table);
-    fprintf(out, "%s\nOptions:\n", usage[command]);
-    optable_help(table, out);
 }

@@ -16,6 +16,7 @@
 
 #define OPTIONS_SENDERS_MAX 64
 #define OPTIONS_CONFIGS_MAX 64
+#define OPTIONS_SETTING_MAX 32 /* a key, and its 0 */
 
 enum options_source { FROM_NONE, FROM_SHM, FROM_UNICAST, FROM_MULTICAST, FROM_PCAP };
 
@@ -55,13 +56,26 @@ struct options {
     const char *status_name;
     bool json, watch;
 
+    /* tune */
+    const char *tune_name;
+    char *const *settings; /* KEY=VALUE each, checked */
+    unsigned setting_count;
+
     /* demo */
     unsigned seconds;
 
     struct setup_options setup;
 };
 
-enum options_command { COMMAND_RUN, COMMAND_STATUS, COMMAND_GUEST, COMMAND_DEMO, COMMAND_DOCTOR, COMMAND_SETUP };
+enum options_command {
+    COMMAND_RUN,
+    COMMAND_STATUS,
+    COMMAND_GUEST,
+    COMMAND_DEMO,
+    COMMAND_DOCTOR,
+    COMMAND_SETUP,
+    COMMAND_TUNE
+};
 
 /* Tells the command from argv and parses what follows it. Returns 0, or -EINVAL with one line in `error`. For
  * COMMAND_GUEST nothing is parsed: *rest is the index of "guest" in argv. */
@@ -74,6 +88,13 @@ void options_init(struct options *options);
 /* One line of a configuration file. `value` must outlive options. 0, -ENOENT (no such key) or -EINVAL, both with a line
  * in `error` that says what is allowed. */
 int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX]);
+
+/* What `earshot tune` may change while it plays: the same keys, fewer of them. -EINVAL (also: no such key), with a line
+ * in `error`. */
+int options_tune(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX]);
+
+/* KEY=VALUE: returns the value; NULL where it is nothing like that. */
+const char *options_split_setting(const char *setting, char key[OPTIONS_SETTING_MAX]);
 
 /* After the last options_set(): what the options must be together. 0 or -EINVAL, with a line in `error`. */
 int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX]);

@@ -30,6 +30,8 @@
 #define QUANTUM_KEEP_S   30.0 /* the largest quantum of the last 30-60 s counts */
 #define ASKED_OFTEN      3    /* times in half of that */
 #define STATS_TRIES      1000
+#define HURRIED_S        0.1e-3 /* so near to where it was told to go, the target moves at leisure again */
+#define REGRANT_S        1.0 /* after another latency the server may grant another quantum: the old one does not count */
 #define BREAK_MAX_S      1.0
 #define MOVED_S          1.0 /* so long after a device is another one, or elsewhere, its delay may still change */
 #define FRESH_ID_SIGMA   300e-6
@@ -55,6 +57,7 @@ struct playout {
     struct feed *feed;
     const struct frame_ring *ring;
     struct playout_params params;
+    _Atomic int64_t asked_latency_ns, asked_max_latency_ns; /* by [main]; params has them from the next pull on */
     double source_rate;
     unsigned channels;
 
@@ -73,6 +76,8 @@ struct playout {
     bool starved_in_play;  /* this silence is a drop-out unless the guest turns out to have paused */
     double acquire_s;      /* > 0: this guest is new, its target moves fast */
     bool measuring;        /* the guest is so new that only its rate is followed */
+    bool hurry;            /* somebody asked for another latency and waits for it */
+    double regrant_s;      /* > 0: for so long yet, only the present quantum counts */
     double catch_up_s;     /* > 0: knowingly late, for so long at most */
     struct resampler voice[2];
     unsigned current; /* which voice plays; the other one fades out while fade_left > 0 */
@@ -101,6 +106,8 @@ int playout_create(struct playout **playout, struct feed *feed, const struct pla
     p->feed = feed;
     p->ring = feed_ring(feed);
     p->params = *params;
+    atomic_init(&p->asked_latency_ns, params->latency_ns);
+    atomic_init(&p->asked_max_latency_ns, params->max_latency_ns);
     p->source_rate = feed_format(feed)->rate;
     p->channels = feed_format(feed)->channels;
     p->step = 1.0;
@@ -226,6 +233,10 @@ static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_
 {
     struct device *device = &p->device;
     double before = fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
+    if (p->regrant_s > 0.0) {
+        p->regrant_s -= elapsed_s;
+        device->quantum_max_s[0] = device->quantum_max_s[1] = 0.0;
+    }
     device->quantum_window_s += elapsed_s;
     if (device->quantum_window_s >= QUANTUM_KEEP_S) {
         device->quantum_max_s[1] = device->quantum_max_s[0];
@@ -241,6 +252,19 @@ static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_
 }
 
 /* --- the target --- */
+
+/* What [main] asks for meanwhile. */
+static void take_latency(struct playout *p)
+{
+    int64_t latency_ns = atomic_load_explicit(&p->asked_latency_ns, memory_order_relaxed);
+    int64_t max_latency_ns = atomic_load_explicit(&p->asked_max_latency_ns, memory_order_relaxed);
+    if (latency_ns == p->params.latency_ns && max_latency_ns == p->params.max_latency_ns)
+        return;
+    p->params.latency_ns = latency_ns;
+    p->params.max_latency_ns = max_latency_ns;
+    p->hurry = true;
+    p->regrant_s = REGRANT_S;
+}
 
 /* What the target fill is made of; returns where it ought to be, in seconds. */
 static double target_goal(struct playout *p, const struct pull_time *time)
@@ -383,17 +407,19 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     double fill_s = frames_to_s(p, line - position(p));
     p->measuring = p->loop.gear == 0;
     p->jump_due = p->jump_due || missed_s != 0.0 || grown_s > SMALL_JUMP_S;
-    if (fixed && p->moved_s > 0.0) { /* the delay may be another one, and the total is to be what it was */
+    if (fixed && p->moved_s > 0.0 &&
+        !p->hurry) { /* the delay may be another one, and the total is to be what it was */
         p->jump_due = p->jump_due || fabs(goal_s - p->target.fill_s) > SMALL_JUMP_S;
         p->target.fill_s = goal_s;
     }
-    if (p->measuring) { /* the line still moves: follow its rate only */
-        p->target.fill_s = goal_s;
+    if (p->measuring) { /* the line still moves: follow its rate only, and go where somebody wants it afterwards */
+        p->target.fill_s = p->hurry ? fill_s : goal_s;
     } else {
         /* From where we are to where we ought to be, without the loop's lag; but the device's jumps are no such way. */
         if (p->acquire_s > 0.0 && !p->jump_due && fabs(fill_s - goal_s) <= RESYNC_S)
             p->target.fill_s = fill_s;
-        slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0);
+        slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0 || p->hurry);
+        p->hurry = p->hurry && (p->regrant_s > 0.0 || fabs(goal_s - p->target.fill_s) > HURRIED_S);
     }
     double error_s = fill_s - p->target.fill_s;
 
@@ -514,6 +540,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
         memset(dst, 0, (size_t)frames * p->channels * sizeof *dst);
         return;
     }
+    take_latency(p);
     double elapsed_s;
     double missed_s = device_follow(p, frames, time, &elapsed_s);
     double grown_s = quantum_follow(p, frames, elapsed_s);
@@ -574,6 +601,12 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
 void playout_mute(struct playout *playout, bool mute)
 {
     atomic_store_explicit(&playout->mute, mute, memory_order_relaxed);
+}
+
+void playout_set_latency(struct playout *playout, int64_t latency_ns, int64_t max_latency_ns)
+{
+    atomic_store_explicit(&playout->asked_latency_ns, latency_ns, memory_order_relaxed);
+    atomic_store_explicit(&playout->asked_max_latency_ns, max_latency_ns, memory_order_relaxed);
 }
 
 bool playout_silent(const struct playout *playout)

@@ -49,6 +49,10 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
 
 /* [main] Fade to silence within 5 ms and stay there (true), or play again from the target fill (false). */
 void playout_mute(struct playout *playout, bool mute);
+/* [main] Another --latency and --max-latency, as in playout_params. The fill goes there at up to 3000 ppm, which nobody
+ * hears: 10 ms take 3.3 s. */
+void playout_set_latency(struct playout *playout, int64_t latency_ns, int64_t max_latency_ns);
+
 /* [main] True once a requested fade has reached silence, or nothing was sounding. */
 bool playout_silent(const struct playout *playout);
 

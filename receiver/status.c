@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/status.h"
 
+#include "receiver/text.h"
+
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +15,7 @@
 
 struct status_server {
     sd_bus *bus;
-    status_collect *collect;
-    void *arg;
+    struct status_handlers handlers;
     const struct log *log;
 };
 
@@ -104,7 +106,7 @@ static int on_status(sd_bus_message *call, void *userdata, sd_bus_error *error)
     struct stream_status *streams = calloc(STATUS_STREAMS_MAX, sizeof(*streams));
     if (!streams)
         return -ENOMEM;
-    unsigned count = server->collect(server->arg, streams, STATUS_STREAMS_MAX);
+    unsigned count = server->handlers.collect(server->handlers.arg, streams, STATUS_STREAMS_MAX);
     char *json = status_json(streams, count);
     int r = json ? sd_bus_reply_method_return(call, "s", json) : -ENOMEM;
     free(json);
@@ -112,9 +114,32 @@ static int on_status(sd_bus_message *call, void *userdata, sd_bus_error *error)
     return r;
 }
 
+static int on_tune(sd_bus_message *call, void *userdata, sd_bus_error *error)
+{
+    struct status_server *server = userdata;
+    const char *name, *key, *value, *file = "";
+    char text[OPTABLE_ERROR_MAX] = "";
+    int r = sd_bus_message_read(call, "sss", &name, &key, &value);
+    if (r < 0)
+        return r;
+    r = server->handlers.tune(server->handlers.arg, name, key, value, &file, text);
+    if (r == 0) {
+        char path[PATH_MAX]; /* D-Bus wants UTF-8, which a path need not be */
+        return sd_bus_reply_method_return(call, "s", text_copy(path, sizeof(path), file));
+    }
+    text_clean(text);
+    return sd_bus_error_set(error,
+                            r == -ENOENT   ? STATUS_ERROR_NO_STREAM
+                            : r == -EAGAIN ? STATUS_ERROR_NOT_HEARD
+                                           : STATUS_ERROR_SETTING,
+                            text);
+}
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_NAMES("Status", "", "", "s", SD_BUS_PARAM(json), on_status, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_NAMES("Tune", "sss", SD_BUS_PARAM(stream) SD_BUS_PARAM(key) SD_BUS_PARAM(value), "s",
+                             SD_BUS_PARAM(file), on_tune, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,
 };
 
@@ -129,14 +154,14 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     return 0;
 }
 
-int status_server_create(struct status_server **server, sd_event *event, status_collect *collect, void *arg,
+int status_server_create(struct status_server **server, sd_event *event, const struct status_handlers *handlers,
                          const struct log *log)
 {
     *server = NULL;
     struct status_server *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    *s = (struct status_server){.collect = collect, .arg = arg, .log = log};
+    *s = (struct status_server){.handlers = *handlers, .log = log};
 
     char name[64];
     snprintf(name, sizeof(name), STATUS_NAME_PREFIX "%d", (int)getpid());

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Status: the streams of a process as JSON, and the name on the session bus under which everybody can ask for it.
- * [main]
+ * Status: the streams of a process as JSON, and the name on the session bus under which everybody can ask for it, or
+ * tune them: doc/dbus.md. [main]
  */
 #ifndef EARSHOT_STATUS_H
 #define EARSHOT_STATUS_H
 
 #include "receiver/log.h"
+#include "receiver/optable.h"
 #include "receiver/stream.h"
 
 #include <systemd/sd-event.h>
@@ -16,6 +17,11 @@
 #define STATUS_PATH        "/org/earshot"
 #define STATUS_INTERFACE   "org.earshot.Receiver1"
 
+/* Tune's errors are called so, and then as errno is here. */
+#define STATUS_ERROR_NO_STREAM "org.earshot.Error.NoSuchStream" /* -ENOENT */
+#define STATUS_ERROR_NOT_HEARD "org.earshot.Error.NotHeardYet"  /* -EAGAIN */
+#define STATUS_ERROR_SETTING   "org.earshot.Error.BadSetting"   /* -EINVAL */
+
 #define STATUS_STREAMS_MAX 320 /* every sender there can be, and every configuration that waits for one */
 
 struct json_object;
@@ -24,13 +30,19 @@ struct json_object;
  * are 0. The parts of latency_ms sum to its total to the last digit. To be freed; NULL: out of memory. */
 char *status_json(const struct stream_status *streams, unsigned count);
 
-/* Fills at most max entries. */
-typedef unsigned status_collect(void *arg, struct stream_status *streams, unsigned max);
+struct status_handlers {
+    /* Fills at most max entries. */
+    unsigned (*collect)(void *arg, struct stream_status *streams, unsigned max);
+    /* As guests_tune(). */
+    int (*tune)(void *arg, const char *name, const char *key, const char *value, const char **file,
+                char error[OPTABLE_ERROR_MAX]);
+    void *arg;
+};
 
 struct status_server;
 
 /* Where there is no session bus, *server is NULL, a line with -v says so, and that is no error. -ENOMEM. */
-int status_server_create(struct status_server **server, sd_event *event, status_collect *collect, void *arg,
+int status_server_create(struct status_server **server, sd_event *event, const struct status_handlers *handlers,
                          const struct log *log);
 void status_server_destroy(struct status_server *server);
 

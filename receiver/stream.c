@@ -35,6 +35,7 @@ struct stream {
     struct playout_stats before; /* counters of the playouts before this one */
 
     struct backend_stream *handle;
+    int64_t period_ns; /* asked for */
     uint8_t handle_channels;
     uint16_t handle_mask;
     bool started, idle, faded;
@@ -199,11 +200,13 @@ static int open_stream(struct stream *stream)
         .pull = stream_pull,
         .arg = stream,
     };
+    const int64_t asked_ns = params.period_ns;
     int r = output_backend(stream->output)->open(output_context(stream->output), &params, &stream->handle);
     if (r < 0) {
         stream->handle = NULL;
         return r;
     }
+    stream->period_ns = asked_ns;
     stream->handle_channels = format->channels;
     stream->handle_mask = format->mask;
     if (output_backend(stream->output)->info) {
@@ -285,6 +288,13 @@ static void announce(struct stream *stream, const struct playout_stats *stats)
     stream->announced = stream->announced_once = true;
 }
 
+/* What can be had as the device plays now; 0: not known. */
+static int64_t floor_ns(const struct playout_stats *stats)
+{
+    return stats->quantum_ns ? stats->guest_ns + stats->quantum_ns + stats->resampler_ns + stats->device_ns + MS_NS
+                             : 0;
+}
+
 static void report(struct stream *stream, const struct playout_stats *stats)
 {
     uint64_t underruns = stats->underruns - stream->reported.underruns;
@@ -297,10 +307,9 @@ static void report(struct stream *stream, const struct playout_stats *stats)
         log_line(stream->log, LOG_LEVEL_INFO, "%s: jumped %" PRIu64 " time%s to keep its latency of %.0f ms.",
                  stream->label, resyncs, resyncs == 1 ? "" : "s", ms(stats->total_ns));
     if (stats->latency_infeasible && !stream->infeasible_told) {
-        int64_t floor_ns = stats->guest_ns + stats->quantum_ns + stats->resampler_ns + stats->device_ns + MS_NS;
         log_line(stream->log, LOG_LEVEL_WARNING,
                  "%s: -t %.0f ms cannot be had, the least here is %.0f: plays as -t auto.", stream->label,
-                 ms(wanted_latency_ns(stream)), ms(floor_ns));
+                 ms(wanted_latency_ns(stream)), ms(floor_ns(stats)));
         stream->infeasible_told = true;
     }
     if (stats->jitter_exceeds && !stream->jitter_told) {
@@ -412,6 +421,42 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
     if (now_ns - stream->playing_since_ns > STABLE_NS)
         stream->failures = 0;
     return wake_ns;
+}
+
+void stream_get_latency(const struct stream *stream, int64_t *latency_ns, int64_t *max_latency_ns)
+{
+    *latency_ns = wanted_latency_ns(stream);
+    *max_latency_ns = stream->params.playout.max_latency_ns;
+}
+
+/* Servers do not change their period as softly as we our latency: only where there is no other way. A longer one would
+ * want more than is there yet. */
+static void ask_period(struct stream *stream, int64_t latency_ns)
+{
+    const struct backend *backend = output_backend(stream->output);
+    struct playout_stats stats = {0};
+    if (!stream->handle || !backend->ask_period)
+        return;
+    if (stream->playout)
+        playout_get_stats(stream->playout, &stats);
+    int64_t period_ns = stream_period_ns(backend, latency_ns, stream->chunk_ns);
+    if (period_ns >= stream->period_ns || (floor_ns(&stats) && latency_ns >= floor_ns(&stats)))
+        return;
+    backend->ask_period(stream->handle, period_ns);
+    stream->period_ns = period_ns;
+}
+
+void stream_tune(struct stream *stream, int64_t latency_ns, int64_t max_latency_ns, int64_t now_ns)
+{
+    stream->params.playout.latency_ns = latency_ns;
+    stream->params.playout.max_latency_ns = max_latency_ns;
+    stream->params.latency_above_chunk = false;
+    if (stream->playout)
+        playout_set_latency(stream->playout, latency_ns, max_latency_ns);
+    ask_period(stream, latency_ns);
+    /* Said again of the new one, once it has come about. */
+    stream->infeasible_told = stream->jitter_told = false;
+    stream->report_ns = now_ns + REPORT_NS;
 }
 
 void stream_fade(struct stream *stream)

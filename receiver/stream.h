@@ -80,6 +80,14 @@ int64_t stream_run(struct stream *stream, int64_t now_ns);
 /* The server is lost: closes the backend's stream, and waits for output_context(). */
 void stream_drop(struct stream *stream);
 
+/* Another --latency and --max-latency, in all from the guest's chunk to the device, until the stream ends; as
+ * playout_set_latency(). Where it cannot be had with the present period, the backend is asked for a shorter
+ * one, if it can do that. */
+void stream_tune(struct stream *stream, int64_t latency_ns, int64_t max_latency_ns, int64_t now_ns);
+
+/* What holds now; 0: auto, no cap. */
+void stream_get_latency(const struct stream *stream, int64_t *latency_ns, int64_t *max_latency_ns);
+
 /* Fades out for good, ahead of stream_destroy(). */
 void stream_fade(struct stream *stream);
 bool stream_silent(const struct stream *stream);

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-COMMANDS = ("run", "status", "guest", "demo", "doctor", "setup")
+COMMANDS = ("run", "status", "guest", "demo", "doctor", "setup", "tune")
 
 
 def run(*argv, text=None, env=None):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 # The man page's section for each command. What OPTIONS explains need not be explained again elsewhere.
-SECTIONS = {"run": "OPTIONS", "status": "STATUS", "doctor": "DOCTOR", "setup": "SETUP", "demo": "DEMO", "guest": "GUEST"}
+SECTIONS = {"run": "OPTIONS", "status": "STATUS", "doctor": "DOCTOR", "setup": "SETUP", "tune": "TUNE", "demo": "DEMO", "guest": "GUEST"}
 SHARED = "OPTIONS"
 
 

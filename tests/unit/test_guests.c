@@ -8,6 +8,7 @@
 #include "tests/unit/said.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -287,6 +288,45 @@ static void test_nothing_to_play(void **state)
     assert_true(guests_silent(f->guests));
 }
 
+/* Which stream is meant, what its file is, and what is said where none is. */
+static void test_tune(void **state)
+{
+    struct fixture *f = *state;
+    const char *file = NULL;
+    char error[OPTABLE_ERROR_MAX];
+    f->silent[0] = f->silent[1] = false;
+    apply(f, 2,
+          (struct config *[]){config(f, "/etc/one.conf", "from = 127.0.3.1\nlatency = 100"),
+                              config(f, "/etc/three.conf", "from = 127.0.3.3")});
+    wait_frames(f, "one", 0);
+    assert_int_equal(guests_tune(f->guests, "one", "latency", "80", clock_ns(), &file, error), 0);
+    assert_string_equal(file, "/etc/one.conf");
+    int64_t end_ns = clock_ns() + LIMIT_NS;
+    while (f->streams[0].stats.target_ns != 80 * MS_NS && clock_ns() < end_ns) {
+        run(f);
+        heard(f);
+    }
+    assert_int_equal(f->streams[0].stats.target_ns, 80 * MS_NS);
+
+    assert_int_equal(guests_tune(f->guests, "one", "latency", "many", clock_ns(), &file, error), -EINVAL);
+    assert_non_null(strstr(error, "auto or milliseconds"));
+    assert_int_equal(guests_tune(f->guests, "one", "port", "4011", clock_ns(), &file, error), -EINVAL);
+    assert_non_null(strstr(error, "latency, max-latency"));
+    assert_int_equal(guests_tune(f->guests, "three", "latency", "80", clock_ns(), &file, error), -EAGAIN);
+    assert_non_null(strstr(error, "has not been heard"));
+    assert_int_equal(guests_tune(f->guests, "two", "latency", "80", clock_ns(), &file, error), -ENOENT);
+    assert_int_equal(guests_tune(f->guests, "", "latency", "80", clock_ns(), &file, error), -ENOENT);
+
+    /* A file that says something else is another configuration, and its latency holds. */
+    apply(f, 1, (struct config *[]){config(f, "/etc/one.conf", "from = 127.0.3.1\nlatency = 120")});
+    end_ns = clock_ns() + LIMIT_NS;
+    while (f->streams[0].stats.target_ns != 120 * MS_NS && clock_ns() < end_ns) {
+        run(f);
+        heard(f);
+    }
+    assert_int_equal(f->streams[0].stats.target_ns, 120 * MS_NS);
+}
+
 int main(void)
 {
     unsetenv("XDG_RUNTIME_DIR"); /* no locks */
@@ -295,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_claims_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sources_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_to_play, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tune, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

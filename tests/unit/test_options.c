@@ -258,6 +258,47 @@ static void test_commands(void **state)
     assert_true(p.options.version);
 }
 
+static void test_tune(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot tune win10 latency=20 max-latency=80.5");
+    assert_int_equal(p.result, 0);
+    assert_int_equal(p.command, COMMAND_TUNE);
+    assert_string_equal(p.options.tune_name, "win10");
+    assert_int_equal(p.options.setting_count, 2);
+    assert_string_equal(p.options.settings[1], "max-latency=80.5");
+    parse(&p, "earshot tune -- -odd latency=auto");
+    assert_int_equal(p.result, 0);
+    assert_string_equal(p.options.tune_name, "-odd");
+    parse(&p, "earshot tune --help");
+    assert_int_equal(p.result, 0);
+
+    static const char *const rows[][2] = {
+        {"earshot tune",                               "latency=20"          },
+        {"earshot tune win10",                         "win10 latency=20"    },
+        {"earshot tune win10 latency",                 "KEY=VALUE"           },
+        {"earshot tune win10 =20",                     "KEY=VALUE"           },
+        {"earshot tune win10 latency=",                "auto or milliseconds"},
+        {"earshot tune win10 latency=20ms",            "auto or milliseconds"},
+        {"earshot tune win10 latency=-1",              "auto or milliseconds"},
+        {"earshot tune win10 latency=1000.5",          "auto or milliseconds"},
+        {"earshot tune win10 max-latency=auto",        "0 (no cap) to 1000"  },
+        {"earshot tune win10 latency=20 quality=best", "latency, max-latency"},
+        {"earshot tune win10 shm=/dev/shm/x",          "latency, max-latency"},
+        {"earshot tune --latency 20 win10",            "--latency"           },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        parse(&p, "%s", rows[i][0]);
+        if (p.result != -EINVAL || !strstr(p.error, rows[i][1]))
+            fail_msg("%s: %d, %s", rows[i][0], p.result, p.error);
+    }
+    char key[OPTIONS_SETTING_MAX];
+    assert_string_equal(options_split_setting("a=b=c", key), "b=c");
+    assert_string_equal(key, "a");
+    assert_null(options_split_setting("a-key-that-is-longer-than-any-key-may-be=1", key));
+}
+
 static void test_help_lists_its_own(void **state)
 {
     (void)state;
@@ -284,10 +325,9 @@ static void test_help_lists_its_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),         cmocka_unit_test(test_good_lines),
-        cmocka_unit_test(test_last_source_wins), cmocka_unit_test(test_latency),
-        cmocka_unit_test(test_bad_values),       cmocka_unit_test(test_playback),
-        cmocka_unit_test(test_commands),         cmocka_unit_test(test_help_lists_its_own),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_good_lines), cmocka_unit_test(test_last_source_wins),
+        cmocka_unit_test(test_latency),  cmocka_unit_test(test_bad_values), cmocka_unit_test(test_playback),
+        cmocka_unit_test(test_commands), cmocka_unit_test(test_tune),       cmocka_unit_test(test_help_lists_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@ struct fake {
     int probe_result, context_result, open_result, start_result;
     enum backend_state context_state, stream_state;
     unsigned contexts, streams, running; /* that exist, that run */
-    unsigned opens, starts, stops;
+    unsigned opens, starts, stops, asked_periods;
+    int64_t asked_ns;                    /* the last of them */
     struct backend_stream_params params; /* of the last open */
 };
 
@@ -105,11 +106,19 @@ static void fake_close(struct backend_stream *stream)
     fake.streams--;
 }
 
+static void fake_ask_period(struct backend_stream *stream, int64_t period_ns)
+{
+    assert_ptr_equal(stream, &fake.streams);
+    fake.asked_periods++;
+    fake.asked_ns = period_ns;
+}
+
 #define FAKE(a_name, automatic)                                                                                      \
     {                                                                                                                \
         .name = a_name, .title = "Fake", .for_auto = automatic, .probe = fake_probe,                                 \
         .context_open = fake_context_open, .context_state = fake_context_state, .context_close = fake_context_close, \
-        .open = fake_open, .start = fake_start, .stop = fake_stop, .state = fake_state, .close = fake_close          \
+        .open = fake_open, .start = fake_start, .stop = fake_stop, .state = fake_state, .close = fake_close,         \
+        .ask_period = fake_ask_period                                                                                \
     }
 static const struct backend backend = FAKE("fake", true);
 static const struct backend manual = FAKE("manual", false);
@@ -535,6 +544,52 @@ static void test_latency_above_chunk(void **state)
     tear_down(&f);
 }
 
+/* Another latency reaches what plays, what is opened later, and the device's period, where that can be changed. */
+static void test_tune(void **state)
+{
+    (void)state;
+    struct fixture f;
+    int64_t latency_ns, max_ns;
+    set_up(&f);
+    stream_get_latency(f.stream, &latency_ns, &max_ns);
+    assert_true(latency_ns == 0 && max_ns == 0);
+    stream_tune(f.stream, 40 * MS_NS, 100 * MS_NS, f.now_ns); /* nothing plays yet */
+    stream_get_latency(f.stream, &latency_ns, &max_ns);
+    assert_true(latency_ns == 40 * MS_NS && max_ns == 100 * MS_NS);
+    assert_int_equal(fake.asked_periods, 0);
+
+    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_true(fake.params.period_ns == stream_period_ns(&backend, 40 * MS_NS, 20 * MS_NS));
+    stream_tune(f.stream, 25 * MS_NS, 100 * MS_NS, f.now_ns);
+    assert_int_equal(fake.asked_periods, 1);
+    assert_true(fake.asked_ns == stream_period_ns(&backend, 25 * MS_NS, 20 * MS_NS));
+    assert_true(fake.asked_ns < stream_period_ns(&backend, 40 * MS_NS, 20 * MS_NS));
+    /* A longer one would want more than is there: it comes when the stream is opened again. */
+    stream_tune(f.stream, 100 * MS_NS, 100 * MS_NS, f.now_ns);
+    assert_int_equal(fake.asked_periods, 1);
+    stream_tune(f.stream, 25 * MS_NS, 100 * MS_NS, f.now_ns);
+    assert_int_equal(fake.asked_periods, 1);
+    assert_int_equal(fake.opens, 1);
+    assert_int_equal(fake.stops, 0);
+
+    /* It lasts: the server comes back, the guest changes its format. */
+    stream_drop(f.stream);
+    stream_set_feed(f.stream, new_feed(&surround), 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 2);
+    assert_true(fake.params.period_ns == stream_period_ns(&backend, 25 * MS_NS, 20 * MS_NS));
+    tear_down(&f);
+
+    /* A backend that cannot change its period is not asked; the old -t's way of counting ends. */
+    set_up_with(&f, &exclusive);
+    stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    stream_tune(f.stream, 60 * MS_NS, 0, f.now_ns);
+    assert_int_equal(fake.asked_periods, 0);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +606,7 @@ int main(void)
         cmocka_unit_test(test_fade),
         cmocka_unit_test(test_period),
         cmocka_unit_test(test_latency_above_chunk),
+        cmocka_unit_test(test_tune),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
