@@ -12,7 +12,7 @@
 
 #define SUFFIX    ".conf"
 #define DIRECTORY "earshot"
-#define WANTED    "must be: key = value"
+#define WANTED    "must be: key = value, like"
 
 struct parser {
     struct config *config;
@@ -24,7 +24,54 @@ struct parser {
     unsigned long_line; /* where that was */
     unsigned bad_line;
     char error[OPTABLE_ERROR_MAX]; /* about bad_line */
+    bool unseen;                   /* it is one that inih does not hand on */
 };
+
+/* What inih would pass over, or not say enough about: a section, and a line that is no setting. */
+static void check_line(struct parser *p, const char *line, size_t length)
+{
+    static const char mark[] = "\xef\xbb\xbf"; /* Windows' editors begin a file with it */
+    if (p->line == 1 && length >= 3 && !memcmp(line, mark, 3)) {
+        line += 3;
+        length -= 3;
+    }
+    while (length > 0 && memchr(" \t\r", line[length - 1], 3))
+        length--;
+    if (p->bad_line || p->unseen || length == 0 || *line == '#' || *line == ';')
+        return;
+    int shown = length < 60 ? (int)length : 60;
+    if (*line == '[')
+        snprintf(p->error, sizeof(p->error), "there are no sections here: remove %.*s", shown, line);
+    else if (memchr(line, '=', length) || memchr(line, ':', length))
+        return;
+    else if (*line == '/')
+        snprintf(p->error, sizeof(p->error), WANTED " shm = %.*s", shown, line);
+    else
+        snprintf(p->error, sizeof(p->error), WANTED " latency = 25");
+    p->bad_line = p->line;
+    p->unseen = true;
+}
+
+/* What people put around values elsewhere. */
+static int check_value(const char *key, const char *value, char error[OPTABLE_ERROR_MAX])
+{
+    size_t length = strlen(value);
+    if (length >= 2 && strchr("\"'", *value) && value[length - 1] == *value) {
+        snprintf(error, OPTABLE_ERROR_MAX, "%.40s = %.80s: without the quotes", key, value);
+        return -EINVAL;
+    }
+    /* Names of other things may have a # in them. */
+    static const char *const free_text[] = {"name", "target", "sink", "connect", "server"};
+    for (unsigned i = 0; i < sizeof(free_text) / sizeof(*free_text); i++) {
+        if (!strcmp(key, free_text[i]))
+            return 0;
+    }
+    if (strstr(value, " #") || strstr(value, "\t#")) {
+        snprintf(error, OPTABLE_ERROR_MAX, "%.40s = %.80s: a remark needs a line of its own", key, value);
+        return -EINVAL;
+    }
+    return 0;
+}
 
 /* For inih, as fgets: a line at a time, so that its number is known to the handler, too. Space before it goes: inih
  * would take the line for the continuation of the one above. */
@@ -43,6 +90,7 @@ static char *read_line(char *out, int size, void *stream)
         line++;
         length--;
     }
+    check_line(p, line, length);
     if (memchr(line, 0, length) || length > (size_t)size - 2) {
         if (!p->long_line) {
             p->long_line = p->line;
@@ -75,15 +123,12 @@ static int on_line(void *user, const char *section, const char *name, const char
     struct parser *p = user;
     if (p->bad_line)
         return 0;
-    int r = 0;
-    if (*section) {
-        snprintf(p->error, sizeof(p->error), "there are no sections here: remove [%.40s]", section);
-        r = -EINVAL;
-    } else {
-        char *key = keep(p, name), *kept = key && value ? keep(p, value) : NULL;
-        snprintf(p->error, sizeof(p->error), WANTED);
-        r = kept ? options_set(&p->config->options, key, kept, p->error) : -EINVAL;
-    }
+    (void)section; /* check_line() has seen it */
+    char *key = keep(p, name), *kept = key && value ? keep(p, value) : NULL;
+    snprintf(p->error, sizeof(p->error), WANTED " latency = 25");
+    int r = kept && *key ? check_value(key, kept, p->error) : -EINVAL;
+    if (r == 0)
+        r = options_set(&p->config->options, key, kept, p->error);
     if (r < 0)
         p->bad_line = p->line;
     return r == 0;
@@ -123,16 +168,21 @@ int config_parse(struct config **config, const char *path, const char *text, siz
     int bad = ini_parse_stream(read_line, &parser, on_line, &parser);
     int r = bad == -2 ? -ENOMEM : 0;
 
-    if (parser.long_line && (bad <= 0 || parser.long_line < (unsigned)bad)) {
+    if (parser.long_line && !(parser.unseen && parser.bad_line < parser.long_line) &&
+        (bad <= 0 || parser.long_line < (unsigned)bad)) {
         if (parser.longest)
             snprintf(error, CONFIG_ERROR_MAX, "%.200s:%u: longer than %u characters", path, parser.long_line,
                      parser.longest);
         else
-            snprintf(error, CONFIG_ERROR_MAX, "%.200s:%u: this is no text", path, parser.long_line);
+            snprintf(error, CONFIG_ERROR_MAX, "%.200s:%u: this is no text: save it as UTF-8", path, parser.long_line);
+        r = -EINVAL;
+    } else if (parser.unseen && (bad <= 0 || parser.bad_line <= (unsigned)bad)) {
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s:%u: %s", path, parser.bad_line, parser.error);
         r = -EINVAL;
     } else if (bad > 0) {
         bool handled = parser.bad_line == (unsigned)bad;
-        snprintf(error, CONFIG_ERROR_MAX, "%.200s:%d: %s", path, bad, handled ? parser.error : WANTED);
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s:%d: %s", path, bad,
+                 handled ? parser.error : WANTED " latency = 25");
         r = -EINVAL;
     } else if (r == 0 && options_finish(&c->options, parser.error) < 0) {
         snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path, parser.error);
@@ -242,13 +292,13 @@ static struct config *find_path(const struct config_set *set, const char *path)
     return NULL;
 }
 
-static bool has_name(const struct config_set *set, const char *name)
+static const struct config *find_name(const struct config_set *set, const char *name)
 {
     for (unsigned i = 0; i < set->count; i++) {
         if (!strcmp(set->configs[i]->name, name))
-            return true;
+            return set->configs[i];
     }
-    return false;
+    return NULL;
 }
 
 /* A file that is good, or was the last time. -ENOMEM. */
@@ -268,10 +318,13 @@ static int add_file(struct config_set *set, const char *path, const struct confi
         config_unref(config);
         config = config_ref(before);
     }
-    if (config && (set->count == CONFIGS_MAX || has_name(set, config->name))) {
+    if (config && (set->count == CONFIGS_MAX || find_name(set, config->name))) {
         set->bad++;
-        log_line(log, LOG_LEVEL_ERROR, "%s: not played, %s.", path,
-                 set->count == CONFIGS_MAX ? "there are too many files" : "another file is called the same");
+        if (set->count == CONFIGS_MAX)
+            log_line(log, LOG_LEVEL_ERROR, "%s: not played, there are too many files.", path);
+        else
+            log_line(log, LOG_LEVEL_ERROR, "%s: not played, another file is called the same. It is %s that counts.",
+                     path, find_name(set, config->name)->path);
         config_unref(config);
         config = NULL;
     }
@@ -315,8 +368,15 @@ static int add_directory(struct config_set *set, struct names *names, const char
     int r = 0;
     for (const struct dirent *entry = readdir(dir); entry && r == 0; entry = readdir(dir)) {
         size_t length = strlen(entry->d_name), suffix = strlen(SUFFIX);
-        if (entry->d_name[0] == '.' || length <= suffix || strcmp(entry->d_name + length - suffix, SUFFIX) != 0 ||
-            !add_name(names, entry->d_name))
+        if (entry->d_name[0] == '.')
+            continue;
+        if (length <= suffix || strcmp(entry->d_name + length - suffix, SUFFIX) != 0) {
+            /* win10.conf.txt, as Windows' editors call it, is meant to be read; win10.conf~ or .bak are not. */
+            log_line(log, strcasestr(entry->d_name, SUFFIX ".txt") ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
+                     "%s/%s: not read, its name does not end in " SUFFIX ".", path, entry->d_name);
+            continue;
+        }
+        if (!add_name(names, entry->d_name))
             continue;
         struct stat st;
         char *file;

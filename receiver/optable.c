@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/optable.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -11,6 +12,8 @@
 /* getopt_long() returns this plus the row for a long option, so that errors name what was typed. */
 #define LONG_BASE        256
 #define HELP_COLUMN_MAX  28
+#define NEAR_NAME_MAX    24  /* no option's name is as long */
+#define NEAR_MAX         2   /* letters that may be wrong */
 #define SHOWN_CHARACTERS 100 /* of what the user typed: the rest of the line belongs to what is allowed */
 
 static size_t row_count(const struct option_spec *table)
@@ -56,8 +59,12 @@ static int unknown_long(const struct option_spec *table, const char *argument, c
         }
         first = spec->long_name;
     }
-    int shown = length < SHOWN_CHARACTERS ? (int)length : SHOWN_CHARACTERS;
-    snprintf(error, OPTABLE_ERROR_MAX, "unknown option --%.*s: --help lists them all", shown, name);
+    char shown[SHOWN_CHARACTERS];
+    snprintf(shown, sizeof shown, "%.*s", (int)(length < sizeof shown ? length : sizeof shown - 1), name);
+    const char *nearest = optable_nearest(table, shown);
+    int said = snprintf(error, OPTABLE_ERROR_MAX, "unknown option --%s: --help lists them all", shown);
+    if (nearest)
+        snprintf(error + said, OPTABLE_ERROR_MAX - (size_t)said, "; did you mean --%s?", nearest);
     return -EINVAL;
 }
 
@@ -145,6 +152,56 @@ out:
     free(shorts);
     free(longs);
     return result;
+}
+
+/* As people mean it: "--Max_Latency" is max-latency. */
+static void normalise(const char *name, char out[NEAR_NAME_MAX])
+{
+    size_t length = 0;
+    for (name += strspn(name, "-"); *name && length + 1 < NEAR_NAME_MAX; name++)
+        out[length++] = *name == '_' ? '-' : (char)tolower((unsigned char)*name);
+    out[length] = 0;
+}
+
+/* Edit distance with swaps of neighbours (optimal string alignment: E. Ukkonen, 1985). */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned rows[3][NEAR_NAME_MAX + 1];
+    size_t columns = strlen(b);
+    for (size_t j = 0; j <= columns; j++)
+        rows[0][j] = (unsigned)j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        unsigned *row = rows[i % 3], *before = rows[(i + 2) % 3], *two_before = rows[(i + 1) % 3];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= columns; j++) {
+            unsigned best = before[j - 1] + (a[i - 1] != b[j - 1]);
+            best = before[j] + 1 < best ? before[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && two_before[j - 2] + 1 < best)
+                best = two_before[j - 2] + 1;
+            row[j] = best;
+        }
+    }
+    return rows[strlen(a) % 3][columns];
+}
+
+const char *optable_nearest(const struct option_spec *table, const char *name)
+{
+    char meant[NEAR_NAME_MAX];
+    const char *nearest = NULL;
+    unsigned least = NEAR_MAX + 1;
+    normalise(name, meant);
+    for (const struct option_spec *spec = table; spec->short_name || spec->long_name; spec++) {
+        if (!spec->long_name || strlen(spec->long_name) >= NEAR_NAME_MAX)
+            continue;
+        unsigned away = distance(meant, spec->long_name);
+        /* Of a short word more than half must be right. */
+        if (away < least && 2 * away < strlen(spec->long_name)) {
+            least = away;
+            nearest = spec->long_name;
+        }
+    }
+    return nearest;
 }
 
 static int parse_yes_no(const char *value, bool *yes)

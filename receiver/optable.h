@@ -32,6 +32,10 @@ int optable_parse(const struct option_spec *table, int argc, char **argv, void *
 int optable_set(const struct option_spec *table, const char *long_name, const char *value, void *target,
                 char error[OPTABLE_ERROR_MAX]);
 
+/* The long name that somebody who typed `name` may have meant; NULL: none is near. Capitals, dashes before it and '_' for
+ * '-' are no difference, and of letters left out, put in, changed or swapped no more than two are. */
+const char *optable_nearest(const struct option_spec *table, const char *name);
+
 /* The table as the options part of --help; a row whose help is NULL is accepted but not shown. */
 void optable_help(const struct option_spec *table, FILE *out);
 

@@ -66,6 +66,8 @@ static int set_shm(void *target, const char *value)
 {
     struct options *options = target;
     options->source = FROM_SHM;
+    if (value[0] == '~') /* which is the shell's */
+        return -EINVAL;
     return parse_text(value, &options->shm_path);
 }
 
@@ -278,7 +280,7 @@ static const struct {
     struct option_spec spec;
     unsigned commands;
 } rows[] = {
-    {{'m', "shm", "PATH", "a path, for instance /dev/shm/scream-ivshmem",
+    {{'m', "shm", "PATH", "a path without ~, for instance /dev/shm/scream-ivshmem",
       "play the guest's shared memory", set_shm}, IN_RUN_CONFIG},
     {{'u', "unicast", NULL, NULL, "listen to packets sent to this host only", set_unicast}, IN_RUN_CONFIG},
     {{'p', "port", "N", "a port from 1 to 65535", "UDP port (4010)", set_port}, IN_RUN_CONFIG},
@@ -549,6 +551,9 @@ static void list_keys(const struct option_spec *table, const char *what, const c
     for (const struct option_spec *spec = table; spec->long_name && length < OPTABLE_ERROR_MAX; spec++)
         length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), "%s %s", spec == table ? "" : ",",
                            spec->long_name);
+    const char *nearest = optable_nearest(table, key);
+    if (nearest && length < OPTABLE_ERROR_MAX)
+        snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ". Perhaps %s was meant", nearest);
 }
 
 int options_set(struct options *options, const char *key, const char *value, char error[OPTABLE_ERROR_MAX])

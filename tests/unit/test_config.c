@@ -81,7 +81,19 @@ static void test_bad(void **state)
         {"unicast = perhaps\n",                "x.conf:1: unicast = perhaps: must be yes or"},
         {"unicast\n",                          "x.conf:1: must be: key = value"             },
         {"port = 1\n= 3\n",                    "x.conf:2: "                                 },
-        {"[win10]\nport = 4010\n",             "x.conf:2: there are no sections here: remo" },
+        {"[win10]\nport = 4010\n",             "x.conf:1: there are no sections here: remo" },
+        {"port = 4010\n\n [win10] \r\n",       "x.conf:3: there are no sections here: remo" },
+        {"[win10",                             "x.conf:1: there are no sections here: remo" },
+        {"\xef\xbb\xbf[win10]\n",              "x.conf:1: there are no sections here: remo" },
+        {"latency = 20ms\n",                   "x.conf:1: latency = 20ms: must be auto or m"},
+        {"/dev/shm/win10\n",                   "x.conf:1: must be: key = value, like shm = "},
+        {"port = 1\nlatency 20\n",             "x.conf:2: must be: key = value, like laten" },
+        {"shm = \"/dev/shm/x\"\n",             "x.conf:1: shm = \"/dev/shm/x\": without the"},
+        {"name = 'win10'\n",                   "x.conf:1: name = 'win10': without the quot" },
+        {"port = 1\nlatency = 20 # low\n",     "x.conf:2: latency = 20 # low: a remark need"},
+        {"shm = /dev/shm/x # the ring\n",      "x.conf:1: shm = /dev/shm/x # the ring: a re"},
+        {"shm = ~/ring\n",                     "x.conf:1: shm = ~/ring: must be a path with"},
+        {"latency = 20,5\n",                   "x.conf:1: latency = 20,5: must be auto or m"},
         {"shm =\n",                            "x.conf:1: shm = \"\": must be a path"       },
         {"from = 10.0.0.1,10.0.0\n",           "x.conf:1: from = 10.0.0.1,10.0.0: must be"  },
         {"config = y.conf\n",                  "x.conf:1: unknown key config"               },
@@ -103,6 +115,68 @@ static void test_bad(void **state)
 }
 
 /* What inih has no room for, or would not see. */
+/* Slips that do no harm: how the file was saved, spaces, and what looks like more than it is. */
+static void test_harmless(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "\xef\xbb\xbfshm = /dev/shm/x\nlatency = 20\n",
+        "shm = /dev/shm/x\r\nlatency = 20\r\n",
+        "\tshm\t=\t/dev/shm/x\t\n\tlatency\t=\t20\t\n",
+        "\xef\xbb\xbf# remark\r\nshm=/dev/shm/x\r\nlatency=20",
+        "shm: /dev/shm/x\nlatency: 20\n",
+        "latency = 30\nshm = /dev/shm/x\n\n\nlatency = 20\n",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        struct config *c = good("win10.conf", texts[i]);
+        assert_string_equal(c->options.shm_path, "/dev/shm/x");
+        assert_int_equal(c->options.latency_ns, 20000000);
+        config_unref(c);
+    }
+    struct config *c = good("win10.conf", "name = Game #1\ntarget = it's \"that\"\n");
+    assert_string_equal(c->options.name, "Game #1");
+    assert_string_equal(c->options.target, "it's \"that\"");
+    config_unref(c);
+}
+
+/* A slip of the pen is told from a word that there is not. */
+static void test_nearest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *meant;
+    } rows[] = {
+        {"latencey",      "latency"    },
+        {"lateny",        "latency"    },
+        {"Latency",       "latency"    },
+        {"--latency",     "latency"    },
+        {"max_latency",   "max-latency"},
+        {"maxlatency",    "max-latency"},
+        {"prot",          "port"       },
+        {"interace",      "interface"  },
+        {"backedn",       "backend"    },
+        {"taget",         "target"     },
+        {"no_connect",    "no-connect" },
+        {"hsm",           "shm"        },
+        {"volume",        NULL         },
+        {"x",             NULL         },
+        {"json",          NULL         },
+        {"verbose",       NULL         },
+        {"latency-in-ms", NULL         },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char text[64], wanted[64], error[CONFIG_ERROR_MAX];
+        struct config *config;
+        snprintf(text, sizeof(text), "%s = 1\n", rows[i].key);
+        snprintf(wanted, sizeof(wanted), ". Perhaps %s was meant", rows[i].meant ? rows[i].meant : "");
+        assert_int_equal(config_parse(&config, "x", text, strlen(text), error), -EINVAL);
+        assert_non_null(strstr(error, ": it may be shm, unicast, "));
+        const char *said = strstr(error, rows[i].meant ? wanted : "Perhaps");
+        if (!said != !rows[i].meant)
+            fail_msg("%s: %s", rows[i].key, error);
+    }
+}
+
 static void test_odd_lines(void **state)
 {
     (void)state;
@@ -113,7 +187,10 @@ static void test_odd_lines(void **state)
     assert_int_equal(config_parse(&config, "x", text, sizeof(text), error), -EINVAL);
     assert_non_null(strstr(error, "x:2: longer than 1"));
     assert_int_equal(config_parse(&config, "x", "a = b\0c\n", 8, error), -EINVAL);
-    assert_string_equal(error, "x:1: this is no text");
+    assert_string_equal(error, "x:1: this is no text: save it as UTF-8");
+    /* As Windows' Notepad calls "Unicode". */
+    assert_int_equal(config_parse(&config, "x", "\xff\xfep\0=\0\n\0", 8, error), -EINVAL);
+    assert_string_equal(error, "x:1: this is no text: save it as UTF-8");
 
     /* Room for every key and value there can be in so many bytes. */
     for (size_t length = 0; length < 400; length += 4)
@@ -288,6 +365,14 @@ static void test_none(void **state)
     assert_int_equal(again.bad, 1);
     config_set_free(&again);
     config_set_free(&set);
+
+    /* Saved from Windows' editor: not read, but not passed over in silence either. */
+    put(p, "user/earshot/win10.conf.txt", "port = 1\n");
+    put(p, "user/earshot/win10.conf~", "port = 1\n");
+    assert_int_equal(config_load(&again, &p->options, NULL, &p->said.log), 0);
+    config_set_free(&again);
+    assert_int_equal(said_times(&p->said, "win10.conf.txt: not read, its name does not end in .conf."), 1);
+    assert_int_equal(said_times(&p->said, "win10.conf~"), 0);
 }
 
 static void test_reload(void **state)
@@ -347,7 +432,8 @@ static void test_named(void **state)
     assert_int_equal(set.configs[1]->options.port, 4002);
     config_set_free(&set);
     assert_non_null(strstr(said_text(&p->said), "/none: No such file"));
-    assert_non_null(strstr(said_text(&p->said), "two/here.conf: not played, another file is called the same."));
+    assert_non_null(
+        strstr(said_text(&p->said), "two/here.conf: not played, another file is called the same. It is "));
     assert_non_null(strstr(said_text(&p->said), "/dev/null: is no file"));
 }
 
@@ -357,6 +443,8 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_odd_lines),
+        cmocka_unit_test(test_harmless),
+        cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_same),
         cmocka_unit_test(test_example),
         cmocka_unit_test_setup_teardown(test_directories, set_up, tear_down),

@@ -153,6 +153,7 @@ static void errors_name_the_option_and_what_is_allowed(void **state)
     parse_fails("-vq -u", "unknown option -q: --help lists them all");
     parse_fails("--quiet", "unknown option --quiet: --help lists them all");
     parse_fails("--quiet=5 -v", "unknown option --quiet: --help lists them all");
+    parse_fails("--Prot=5", "unknown option --Prot: --help lists them all; did you mean --port?");
     parse_fails("--nam x", "--nam could be --name or --names");
     parse_fails("-x", "-x cannot be used here");
     parse_fails("--a-very-long-option-name", "--a-very-long-option-name needs a value: ARGUMENT");
