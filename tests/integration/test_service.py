@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The service under a real `systemd --user`, from the installation to the removal.
+"""From a clean machine to sound: `./bootstrap install` by a user, `earshot setup NAME --shm 2M --install`, a guest that plays,
+and what is heard; then the service under a real `systemd --user`, to the removal and `./bootstrap uninstall`.
 
 Needs a mount namespace (systemd looks into /run whether it is there), and brings a network of its own.
 """
@@ -7,6 +8,7 @@ Needs a mount namespace (systemd looks into /run whether it is there), and bring
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import time
 import harness
 
 VM = f"test{os.getpid()}"
+CHECKOUT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 RING = f"/dev/shm/scream-{VM}"
 UNIT = "earshot.service"
 SYSTEMD = next((path for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd") if os.path.exists(path)), None)
@@ -65,9 +68,21 @@ class Manager:
         os.remove(f"{self.home}/.config/systemd/user/{UNIT}.d/{name}.conf")
         self.systemctl("daemon-reload")
 
+    def bootstrap(self, command):
+        """By a user who is not root."""
+        said = self.session.run("unshare", "--user", "--map-user=1000", "--map-group=1000", f"{CHECKOUT}/bootstrap", command,
+                                seconds=100)
+        print(f"./bootstrap {command}: {' / '.join(said.splitlines())}", flush=True)
+
     def start(self):
-        # The installation asks where the home directory is, as ./bootstrap install by a user does.
-        self.session.run("cmake", "--install", harness.build_dir(), "--prefix", f"{self.home}/.local", seconds=60)
+        if os.path.realpath(harness.build_dir()) == f"{CHECKOUT}/build":
+            # A copy in the checkout's place, so that it is configured anew for no one else, and has little to build.
+            copy = os.path.join(self.session.directory, "checkout")
+            shutil.copytree(CHECKOUT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", "build-*", "Testing"))
+            subprocess.run(["mount", "--bind", copy, CHECKOUT], check=True)
+            self.bootstrap("install")
+        else:  # the sanitizers' and other compilers' builds; it is the checkout's own that ./bootstrap makes
+            self.session.run("cmake", "--install", harness.build_dir(), "--prefix", f"{self.home}/.local", seconds=60)
         self.process = self.session.spawn("systemd", [SYSTEMD, "--user", "--unit=basic.target", "--log-target=console"])
         harness.wait_for("the user's service manager", lambda: self.session.run(
             "systemctl", "--user", "is-active", "basic.target", may_fail=True) == "active\n")
@@ -160,7 +175,7 @@ def test():
         session.start_server(quantum=256)
         session.sink()
         capture = session.capture().wait_running()
-        guest, log = session.guest("--shm", RING)
+        guest, log = session.guest("--shm", RING, "--ppm", 100)
         harness.wait_for("the guest to be played", lambda: playing(manager))
         check_process(pid)
         time.sleep(3)
@@ -168,6 +183,8 @@ def test():
         print(f"heard through the service: {harness.describe(result)}", flush=True)
         harness.check(result["tone_from_ns"] and result["tone_to_ns"] - result["tone_from_ns"] > 2e9,
                       "nothing was heard")
+        table = manager.earshot("status")
+        harness.check(re.search(rf"(?m)^{VM} +playing +48 ?k\S* .* pipewire$", table), f"status: {table}")
 
         # What it is not allowed takes none of this away: links' messages, other processes' ports, and the bus.
         manager.earshot("setup", "bridged", "--bridge", BRIDGE, "--install")
@@ -239,6 +256,10 @@ def test():
         harness.check(manager.shows("Result") == "success", f"it did not end in order: {manager.shows('Result')}")
         guest.end()
         manager.no_orphans()
+        if os.path.exists(f"{manager.home}/.local/share/doc/earshot/installed"):
+            manager.bootstrap("uninstall")
+            left = [name for _, _, files in os.walk(f"{manager.home}/.local") for name in files if "earshot" in name]
+            harness.check(not left, f"./bootstrap uninstall left {left}")
 
 
 def inside():
