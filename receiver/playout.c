@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/playout.h"
 
-#include "receiver/clock.h"
+#include "receiver/device_clock.h"
 #include "receiver/rate.h"
 #include "receiver/seqlock.h"
 
@@ -11,10 +11,6 @@
 #include <stdlib.h>
 
 #define NS_PER_S         1e9
-#define DEVICE_DLL_HZ    0.05
-#define COARSE_DLL_HZ    0.02
-#define COARSE_SIGMA_S   1e-3
-#define DEVICE_SIGMA_S   0.05e-3
 #define MARGIN_S         0.2e-3
 #define FLOOR_SPARE_S    1e-3
 #define ACQUIRE_S        9.8
@@ -27,31 +23,15 @@
 #define CATCH_UP_ERROR_S 8e-3
 #define CATCH_UP_S       2.0 /* and the lateness that comes of it is gone after this, or at the first quiet moment */
 #define QUIET            0.001f
-#define QUANTUM_KEEP_S   30.0 /* the largest quantum of the last 30-60 s counts */
-#define ASKED_OFTEN      3    /* times in half of that */
 #define STATS_TRIES      1000
 #define HURRIED_S        0.1e-3 /* so near to where it was told to go, the target moves at leisure again */
 #define REGRANT_S        1.0 /* after another latency the server may grant another quantum: the old one does not count */
 #define BREAK_MAX_S      1.0
 #define MOVED_S          1.0 /* so long after a device is another one, or elsewhere, its delay may still change */
-#define FRESH_ID_SIGMA   300e-6
-#define SAME_ID_SIGMA    50e-6
 #define RATE_MIN         8000u
 #define RATE_MAX         768000u
 
 enum phase { WAITING, PLAYING, ENDING, STARVED };
-
-struct device {
-    struct clock_filter clock;
-    bool known;
-    uint32_t clock_id, rate;
-    int64_t cycle_ns, position, delay_frames;
-    int64_t queued_frames; /* given in this cycle already: heard before what this pull gives */
-    uint32_t frames;       /* of the last pull */
-    double quantum_max_s[2];
-    double quantum_window_s; /* age of the current half window */
-    unsigned asked_again;    /* pulls beyond one a cycle in it */
-};
 
 struct playout {
     struct feed *feed;
@@ -61,7 +41,7 @@ struct playout {
     double source_rate;
     unsigned channels;
 
-    struct device device;
+    struct device_clock device;
     struct feed_view view;
     uint64_t epoch, gaps; /* as last acted on */
     bool jump_due;        /* the device lost or gained time: go where the fill ought to be */
@@ -155,102 +135,6 @@ static double frames_to_s(const struct playout *p, double frames)
     return frames / p->source_rate;
 }
 
-/* --- the device --- */
-
-/* A second time in one cycle: the device stands where it stood, what it gets now is heard after what it got then. */
-static bool asked_again(const struct device *device, const struct pull_time *time)
-{
-    return device->known && time->clock_id == device->clock_id && time->rate == device->rate &&
-           time->position_frames == device->position && time->delay_frames > device->delay_frames;
-}
-
-/* Device frames that passed between the last pull's end and this one without us: an xrun, a stopped client, a moved
- * sink. Told by the device's position where that goes on, else by time. What is less than half a period is noise. */
-static double missed_frames(const struct device *device, const struct pull_time *time)
-{
-    double by_time = (double)(time->cycle_ns - device->cycle_ns) / NS_PER_S * device->rate - device->frames;
-    double by_position = (double)(time->position_frames - device->position) - device->frames;
-    bool same = time->clock_id == device->clock_id && time->rate == device->rate;
-    if (asked_again(device, time))
-        return 0.0;
-    double missed = same && fabs(by_position - by_time) < 0.05 * device->rate ? by_position : by_time;
-    return fabs(missed) >= 0.5 * device->frames ? missed : 0.0;
-}
-
-/* Follows the device's clock; returns what was missed since the last pull, in seconds. */
-static double device_follow(struct playout *p, uint32_t frames, const struct pull_time *time, double *elapsed_s)
-{
-    struct device *device = &p->device;
-    double missed_s = 0.0;
-    *elapsed_s = 0.0;
-    bool other = device->known && (time->clock_id != device->clock_id || time->rate != device->rate);
-    if (asked_again(device, time)) {
-        device->queued_frames = time->delay_frames - device->delay_frames;
-        device->frames += frames;
-        device->asked_again++;
-        return 0.0;
-    }
-    device->queued_frames = 0;
-    device->delay_frames = time->delay_frames;
-    if (!device->known || time->rate != device->rate) {
-        double rate = device->known ? device->clock.rate : 1.0;
-        if (device->known) {
-            missed_s = missed_frames(device, time) / device->rate;
-            *elapsed_s = (double)device->frames / device->rate + missed_s;
-        }
-        bool coarse = time->flags & PULL_COARSE;
-        clock_init(&device->clock, time->rate, coarse ? COARSE_DLL_HZ : DEVICE_DLL_HZ,
-                   coarse ? COARSE_SIGMA_S : DEVICE_SIGMA_S);
-        clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
-        device->clock.rate = rate;
-        p->rate_changed = device->known;
-        device->known = true;
-    } else {
-        double missed = missed_frames(device, time);
-        missed_s = missed / device->rate;
-        *elapsed_s = (double)device->frames / device->rate + missed_s;
-        if (other || missed != 0.0 || time->flags & PULL_DISCONTINUITY || time->position_frames <= device->position)
-            clock_anchor(&device->clock, time->cycle_ns, time->position_frames, 0,
-                         other ? FRESH_ID_SIGMA : SAME_ID_SIGMA);
-        else
-            clock_update(&device->clock, time->cycle_ns, time->position_frames, 0);
-    }
-    if (other || time->flags & PULL_DISCONTINUITY)
-        p->moved_s = MOVED_S;
-    p->jump_due = p->jump_due || other;
-    device->clock_id = time->clock_id;
-    device->rate = time->rate;
-    device->cycle_ns = time->cycle_ns;
-    device->position = time->position_frames;
-    device->frames = frames;
-    if (*elapsed_s < 0.0)
-        *elapsed_s = 0.0;
-    return missed_s;
-}
-
-/* The largest quantum of the last 30 to 60 s. Returns by how much it grew now, in seconds. */
-static double quantum_follow(struct playout *p, uint32_t frames, double elapsed_s)
-{
-    struct device *device = &p->device;
-    double before = fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
-    if (p->regrant_s > 0.0) {
-        p->regrant_s -= elapsed_s;
-        device->quantum_max_s[0] = device->quantum_max_s[1] = 0.0;
-    }
-    device->quantum_window_s += elapsed_s;
-    if (device->quantum_window_s >= QUANTUM_KEEP_S) {
-        device->quantum_max_s[1] = device->quantum_max_s[0];
-        device->quantum_max_s[0] = 0.0;
-        device->quantum_window_s = 0.0;
-        device->asked_again = 0;
-    }
-    /* A device that often asks twice in a cycle needs so much in each; one that did it once has had a hiccup. */
-    uint32_t needed = device->asked_again >= ASKED_OFTEN ? device->frames : frames;
-    double quantum_s = (double)needed / device->rate;
-    device->quantum_max_s[0] = fmax(device->quantum_max_s[0], quantum_s);
-    return before > 0.0 ? fmax(quantum_s - before, 0.0) : 0.0;
-}
-
 /* --- the target --- */
 
 /* What [main] asks for meanwhile. */
@@ -271,7 +155,7 @@ static double target_goal(struct playout *p, const struct pull_time *time)
 {
     struct playout_stats *stats = &p->stats;
     double guest_s = frames_to_s(p, p->view.chunk_frames);
-    double quantum_s = fmax(p->device.quantum_max_s[0], p->device.quantum_max_s[1]);
+    double quantum_s = device_clock_quantum_s(&p->device);
     double resampler_s = frames_to_s(p, resampler_lookahead(p->params.quality, p->step));
     double device_s = (double)p->device.delay_frames / time->rate;
     double hold_s = p->view.hold_ns / NS_PER_S;
@@ -396,17 +280,17 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
 }
 
 /* Playing: keeps the fill on its target. */
-static void steer(struct playout *p, double line, double goal_s, double grown_s, double missed_s, double elapsed_s)
+static void steer(struct playout *p, double line, double goal_s, const struct device_step *device)
 {
     bool fixed = p->params.latency_ns > 0 && !p->stats.latency_infeasible;
-    if (grown_s > 0.0 && !fixed)
+    if (device->grown_s > 0.0 && !fixed)
         p->target.fill_s = fmax(p->target.fill_s, goal_s);
-    p->acquire_s -= elapsed_s;
-    p->moved_s -= elapsed_s;
+    p->acquire_s -= device->elapsed_s;
+    p->moved_s -= device->elapsed_s;
     double slope = 0.0;
     double fill_s = frames_to_s(p, line - position(p));
     p->measuring = p->loop.gear == 0;
-    p->jump_due = p->jump_due || missed_s != 0.0 || grown_s > SMALL_JUMP_S;
+    p->jump_due = p->jump_due || device->missed_s != 0.0 || device->grown_s > SMALL_JUMP_S;
     if (fixed && p->moved_s > 0.0 &&
         !p->hurry) { /* the delay may be another one, and the total is to be what it was */
         p->jump_due = p->jump_due || fabs(goal_s - p->target.fill_s) > SMALL_JUMP_S;
@@ -418,7 +302,7 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
         /* From where we are to where we ought to be, without the loop's lag; but the device's jumps are no such way. */
         if (p->acquire_s > 0.0 && !p->jump_due && fabs(fill_s - goal_s) <= RESYNC_S)
             p->target.fill_s = fill_s;
-        slope = rate_target_move(&p->target, goal_s, elapsed_s, p->acquire_s > 0.0 || p->hurry);
+        slope = rate_target_move(&p->target, goal_s, device->elapsed_s, p->acquire_s > 0.0 || p->hurry);
         p->hurry = p->hurry && (p->regrant_s > 0.0 || fabs(goal_s - p->target.fill_s) > HURRIED_S);
     }
     double error_s = fill_s - p->target.fill_s;
@@ -439,7 +323,7 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
         if (fabs(error_s) > SMALL_JUMP_S && p->catch_up_s <= 0.0)
             jump(p, place);
     } else if (p->catch_up_s > 0.0) {
-        p->catch_up_s -= elapsed_s;
+        p->catch_up_s -= device->elapsed_s;
         if (p->catch_up_s <= 0.0 || quiet_for(p, error_s + CROSSFADE_S)) {
             p->catch_up_s = 0.0;
             jump(p, place);
@@ -453,7 +337,7 @@ static void steer(struct playout *p, double line, double goal_s, double grown_s,
     error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
     if (p->measuring || p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
         error_s = 0.0; /* nothing to go by yet, or a jump is due: bending the pitch would not help */
-    p->step = nominal * rate_update(&p->loop, error_s, elapsed_s, clock_ratio(p), slope);
+    p->step = nominal * rate_update(&p->loop, error_s, device->elapsed_s, clock_ratio(p), slope);
 }
 
 /* --- sound --- */
@@ -541,20 +425,22 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
         return;
     }
     take_latency(p);
-    double elapsed_s;
-    double missed_s = device_follow(p, frames, time, &elapsed_s);
-    double grown_s = quantum_follow(p, frames, elapsed_s);
+    struct device_step device = device_clock_follow(&p->device, frames, time, p->regrant_s > 0.0);
+    p->regrant_s -= device.elapsed_s;
+    p->rate_changed = p->rate_changed || device.other_rate;
+    p->jump_due = p->jump_due || device.other;
+    if (device.other || time->flags & PULL_DISCONTINUITY)
+        p->moved_s = MOVED_S;
     feed_read(p->feed, &p->view);
     bool mute = atomic_load_explicit(&p->mute, memory_order_relaxed);
 
     double line = 0.0;
     uint32_t silence = frames;
     if (p->view.time_ns != 0) {
-        double queued_ns = (double)p->device.queued_frames * p->device.clock.nominal_ns;
-        int64_t cycle_ns = p->device.clock.origin_ns + llround(p->device.clock.x_ns + queued_ns);
+        int64_t cycle_ns = device_clock_now_ns(&p->device);
         line = p->view.frame + (double)(cycle_ns - p->view.time_ns) / p->view.period_ns;
         double goal_s = target_goal(p, time);
-        if (p->phase == PLAYING && missed_s > BREAK_MAX_S)
+        if (p->phase == PLAYING && device.missed_s > BREAK_MAX_S)
             fall_silent(p);
         if (p->phase == WAITING || p->phase == STARVED) {
             p->step =
@@ -563,12 +449,12 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
                 silence = try_start(p, line, goal_s, frames);
         } else {
             if (p->phase == PLAYING && !(time->flags & PULL_FREEWHEEL))
-                steer(p, line, goal_s, grown_s, missed_s, elapsed_s);
+                steer(p, line, goal_s, &device);
             silence = 0;
         }
     }
-    if (missed_s > 0.0)
-        p->stats.xrun_frames += (uint64_t)(missed_s * time->rate);
+    if (device.missed_s > 0.0)
+        p->stats.xrun_frames += (uint64_t)(device.missed_s * time->rate);
 
     memset(dst, 0, (size_t)silence * p->channels * sizeof *dst);
     p->trace.position = position(p) - silence * p->step;
