@@ -64,8 +64,8 @@ test_deb() {
 
 test_rpm() {
     local package dir=$work/rpm
-    (cd "$build" && rm -f ./*.rpm && cpack -G RPM) >"$work/log" 2>&1 || cat "$work/log"
-    package=$(echo "$build"/earshot-*.rpm)
+    (cd "$build" && cpack -G RPM -B "$work/rpms") >"$work/log" 2>&1 || cat "$work/log"
+    package=$(echo "$work"/rpms/earshot-*.rpm)
     check 'rpm: needs the library of PipeWire' 'libpipewire-0.3.so.0' \
         "$(rpm -qp --requires "$package" | grep -o 'libpipewire-0.3.so.0' | head -n 1)"
     check 'rpm: takes no directory of others' '' \

@@ -8,6 +8,7 @@ Waits have limits that only a fault reaches. Exit 77 where dbus-daemon is missin
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -159,7 +160,8 @@ def test_old_pipelines(place):
         if "RING" in line:  # as it is when the script comes before the VM
             wait_for(lambda: os.path.exists(place.path("ring")) and os.path.getsize(place.path("ring")) == 2 << 20, "dd")
         # It repeats, because the receiver may not be there yet.
-        guest = place.spawn(["bash", "-c", f"while cat {place.path('data')}; do :; done | {PROGRAM} guest --stdin -q "
+        guest = place.spawn(["bash", "-c", f"while cat {place.path('data')}; do :; done | "
+                             f"{shlex.quote(PROGRAM)} guest --stdin -q "
                              + (f"--shm {place.path('ring')}" if "RING" in line else f"--udp 127.0.0.1:{port}")])
         heard, said = shell.communicate(timeout=LIMIT)
         assert shell.returncode == 0, (line, shell.returncode, said)
