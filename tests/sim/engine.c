@@ -31,6 +31,7 @@ struct sim {
     struct poller poller;
     double next_look_s, last_look_s;
     uint64_t taken, lost; /* frames given to the feed, and of these the lost ones */
+    unsigned lost_packets;
     bool restarted;
 
     /* the device */
@@ -160,6 +161,7 @@ static void receive(struct sim *s)
         bool last = until - s->taken <= unit;
         bool lost = uniform(s) < s->scenario->loss;
         last_s += 10e-6;
+        s->lost_packets += lost && !last;
         give(s, unit, lost && !last, to_ns(last_s), 0, to_ns(last_s + SOCKET_S), last ? 0 : BLOCK_MORE);
     }
 }
@@ -329,6 +331,7 @@ void sim_run(const struct sim_scenario *scenario, const struct sim_options *opti
             device_cycle(&s);
     }
     measure_finish(s.measure, result);
+    result->excess_underruns = result->underruns - s.lost_packets;
     playout_destroy(s.playout);
     feed_destroy(s.feed);
     free(s.bytes);

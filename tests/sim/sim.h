@@ -74,6 +74,7 @@ struct sim_result {
     double target_max_ms; /* later than 20 s after the start */
     double underruns, resyncs, silence_s; /* silence after the first sound, pauses of the guest excluded */
     double late_underruns;                /* later than 2 s after any event */
+    double excess_underruns;              /* more than packets were lost: each of those may cost one */
     double thd_n_db;                      /* of the last 2 s, where asked for */
     double heard_s;                       /* from a pause's end to the first sound, largest */
     double settled_s; /* from a pause's end until the fill is within 1 ms of the target for good, largest */
