@@ -12,6 +12,11 @@
 #define SIGMA_FLOOR_S      10e-6
 #define SIGMA_PRIOR_WEIGHT 8.0 /* observations that the initial guess counts for */
 #define SIGMA_TIME_S       8.0
+#define STEP_TIME_S        2.0
+#define STEP_RECENT_S      1.0
+#define STEP_SETTLED       1.25
+#define STEP_SLOPE         500e-6 /* a cent and less */
+#define STEP_AFTER         500.0  /* observations: before that the line still moves by itself */
 
 void clock_init(struct clock_filter *clock, double rate_hz, double bandwidth_hz, double sigma_s)
 {
@@ -33,6 +38,7 @@ void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, in
     clock->p01 = 0.0;
     clock->p11 = fmax(clock->p11, rate_sigma * rate_sigma);
     clock->streak = 0;
+    clock->mean_s = clock->recent_s = clock->owed_s = 0.0;
     clock->anchored = true;
 }
 
@@ -61,6 +67,29 @@ static double judge(struct clock_filter *clock, double error_s, double window_s,
     return -limit;
 }
 
+/* Errors that stay on one side are no jitter: the phase was displaced, and the rate has nothing to do with it. */
+static void follow_step(struct clock_filter *clock, double e, double dt)
+{
+    if (clock->step_s <= 0.0 || clock->seen < STEP_AFTER)
+        return;
+    clock->mean_s += fmin(dt / STEP_TIME_S, 1.0) * (e - clock->mean_s);
+    clock->recent_s += fmin(dt / STEP_RECENT_S, 1.0) * (e - clock->recent_s);
+    if (fabs(clock->mean_s) < fmax(clock->step_s, clock->sigma_s))
+        return;
+    if (clock->recent_s / clock->mean_s > STEP_SETTLED) /* how far it goes is not known yet */
+        return;
+    clock->owed_s += clock->recent_s;
+    clock->mean_s = clock->recent_s = 0.0;
+}
+
+/* The line goes to where it belongs so slowly that nobody hears it. */
+static void pay_step(struct clock_filter *clock, double dt)
+{
+    double part = fmax(-STEP_SLOPE * dt, fmin(clock->owed_s, STEP_SLOPE * dt));
+    clock->x_ns += part * NS_PER_S;
+    clock->owed_s -= part;
+}
+
 enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int64_t frame, int64_t window_ns)
 {
     if (!clock->anchored) {
@@ -80,7 +109,8 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
     clock->p01 += dt * clock->p11;
 
     enum clock_verdict verdict;
-    double error = ((double)(time_ns - clock->origin_ns) - clock->x_ns) / NS_PER_S;
+    pay_step(clock, dt);
+    double error = ((double)(time_ns - clock->origin_ns) - clock->x_ns) / NS_PER_S - clock->owed_s;
     double e = judge(clock, error, window_s, &verdict);
     if (clock->streak >= CLAMPS_TO_REOPEN || clock->streak <= -CLAMPS_TO_REOPEN) {
         clock_anchor(clock, time_ns, frame, window_ns, REOPEN_RATE_SIGMA);
@@ -105,6 +135,7 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
         clock->seen++;
         variance += fmax(1.0 / (clock->seen + SIGMA_PRIOR_WEIGHT), dt / SIGMA_TIME_S) * (e * e - variance);
         clock->sigma_s = fmax(sqrt(variance), SIGMA_FLOOR_S);
+        follow_step(clock, e, dt);
     }
     return verdict;
 }

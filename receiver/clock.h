@@ -7,6 +7,9 @@
  * A two-state Kalman filter (phase, rate) whose gains never fall below those of a delay-locked loop of the given
  * bandwidth: least squares at first, a DLL for ever after. The DLL's gains (sqrt(2)*w*dt, w^2*dt) are those of
  * F. Adriaensen, "Using a DLL to filter time", LAC 2005.
+ *
+ * A DLL that steady needs minutes to get over frames that were lost, came twice or were never made, and swings to the
+ * other side meanwhile, pitch and all. With step_s set such a step is told from jitter by an average over seconds.
  */
 #ifndef EARSHOT_CLOCK_H
 #define EARSHOT_CLOCK_H
@@ -27,6 +30,9 @@ struct clock_filter {
     double p00, p01, p11; /* covariance of phase (s) and rate */
     double seen;          /* observations so far */
     int streak;           /* clamped errors in a row, signed */
+    double step_s; /* > 0: where the errors of the last seconds are this far off on average, the line goes there */
+    double mean_s, recent_s; /* those averages: over STEP_TIME_S, which decides, and over a shorter time */
+    double owed_s;           /* how far it still has to go */
     bool anchored;
 };
 

@@ -10,6 +10,7 @@
 
 #define NS_PER_S          1000000000
 #define NS_PER_MS         1000000
+#define STEP_S            3e-3 /* more than the average of any jitter, less than a packet or what a guest skips */
 #define SOURCE_DLL_HZ     0.0065
 #define IDLE_MIN_NS       (120 * (int64_t)NS_PER_MS)
 #define IDLE_CHUNKS       4
@@ -80,6 +81,7 @@ int feed_create(struct feed **feed, const struct pcm_format *format, enum source
         return err;
     }
     clock_init(&f->clock, format->rate, SOURCE_DLL_HZ, priors[kind].sigma_s);
+    f->clock.step_s = STEP_S;
     *feed = f;
     return 0;
 }

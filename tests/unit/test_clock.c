@@ -290,6 +290,66 @@ static void long_run(void **state)
     assert_near(ppm_of(&clock), 500.0, 0.01);
 }
 
+#define STEP_S   3e-3
+#define SETTLE_S 30     /* seconds; 12 ms at 500 ppm take 24 of them */
+#define SLOW_HZ  0.0065 /* as in feed.c */
+
+/* As feed_chunks(), displaced by `off_ns`. Returns how far the line was off at most, after the first `settle`. */
+static double feed_displaced(struct clock_filter *clock, int count, int settle, double off_ns, uint64_t *random)
+{
+    const double ppm = 150.0;
+    double worst_ns = 0.0;
+    int64_t frame = clock->frame;
+    for (int i = 0; i < count; i++) {
+        frame += CHUNK;
+        clock_update(clock, due_ns(frame, ppm) + llround(off_ns + noise(random, 4 * MS)), frame, 0);
+        if (i >= settle)
+            worst_ns = fmax(worst_ns, fabs(line_error_ns(clock, frame, ppm) - off_ns));
+    }
+    return worst_ns;
+}
+
+/* Frames that were lost, came twice or were never made: the line is where it belongs within seconds, and stays. */
+static void follows_a_step(void **state)
+{
+    (void)state;
+    static const double rows_ms[] = {6.0, -6.0, 8.0, 12.0, -10.0};
+    for (size_t i = 0; i < sizeof rows_ms / sizeof rows_ms[0]; i++) {
+        struct clock_filter clock, slow;
+        uint64_t random = i + 1, again;
+        clock_init(&clock, RATE, SLOW_HZ, 3e-3);
+        clock.step_s = STEP_S;
+        feed_chunks(&clock, 120 * 50, 150.0, 4 * MS, &random);
+        slow = clock;
+        slow.step_s = 0.0;
+        again = random;
+        assert_true(feed_displaced(&clock, 180 * 50, SETTLE_S * 50, rows_ms[i] * MS, &random) < 1.0 * MS);
+        assert_true(feed_displaced(&slow, 180 * 50, SETTLE_S * 50, rows_ms[i] * MS, &again) > 1.2 * MS);
+        assert_near(ppm_of(&clock), 150.0, 20.0);
+    }
+}
+
+/* And what is jitter, even of a timer that ticks every 15.6 ms, changes nothing at all. */
+static void jitter_is_no_step(void **state)
+{
+    (void)state;
+    const double tick_ns = 15.625 * MS;
+    struct clock_filter clock, plain;
+    uint64_t random = 1;
+    clock_init(&plain, RATE, SLOW_HZ, 3e-3);
+    clock = plain;
+    clock.step_s = STEP_S;
+    for (int64_t frame = CHUNK; frame < 600 * 50 * CHUNK; frame += CHUNK) {
+        int64_t due = due_ns(frame, -300.0);
+        int64_t at = START_NS + llround(ceil((double)(due - START_NS) / tick_ns) * tick_ns + noise(&random, 2 * MS));
+        if (frame % (3000 * CHUNK) == 0)
+            at += 60000000; /* a stall, once a minute */
+        clock_update(&plain, at, frame, 0);
+        clock_update(&clock, at, frame, 0);
+    }
+    assert_true(clock.x_ns == plain.x_ns && clock.rate == plain.rate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +366,8 @@ int main(void)
         cmocka_unit_test(anchor_keeps_rate),
         cmocka_unit_test(rate_is_limited),
         cmocka_unit_test(long_run),
+        cmocka_unit_test(follows_a_step),
+        cmocka_unit_test(jitter_is_no_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
