@@ -5,6 +5,7 @@ test_ring_faults.py file|memory
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,7 +231,8 @@ def device(case):
     memory = case.ring + "-memory"
     with open(memory, "wb") as file:
         file.truncate(RING_BYTES)
-    receiver = case.receiver(LD_PRELOAD=harness.built("libdevice_shim.so"), EARSHOT_DEVICE_MEMORY=memory)
+    shim = shutil.copy(harness.built("libdevice_shim.so"), case.session.directory)  # LD_PRELOAD takes no path with a space
+    receiver = case.receiver(LD_PRELOAD=shim, EARSHOT_DEVICE_MEMORY=memory)
     receiver.says("is not there yet")
     os.symlink("/dev/zero", case.ring)
     receiver.says("nothing has played in the guest yet")
