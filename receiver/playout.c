@@ -429,7 +429,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     p->regrant_s -= device.elapsed_s;
     p->rate_changed = p->rate_changed || device.other_rate;
     p->jump_due = p->jump_due || device.other;
-    if (device.other || time->flags & PULL_DISCONTINUITY)
+    if (p->phase == PLAYING && (device.other || time->flags & PULL_DISCONTINUITY))
         p->moved_s = MOVED_S;
     feed_read(p->feed, &p->view);
     bool mute = atomic_load_explicit(&p->mute, memory_order_relaxed);
