@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 failures=0
 
 # What no system is without, as far as bootstrap uses it.
-everywhere='sh env printf dirname readlink mkdir rm mktemp sed tr awk tail cat ls nproc chmod touch rmdir'
+everywhere='sh env printf dirname readlink mkdir mv rm mktemp sed tr awk tail cat ls nproc chmod touch rmdir'
 
 check() { # check WHAT EXPECTED GOT
     if [ "$2" = "$3" ]; then
@@ -89,7 +89,7 @@ CMAKE
 cat >"$bin/cpack" <<'CPACK'
 #!/bin/sh
 echo "cpack \$*" >>"$noted"
-echo 'CPack: - package: /somewhere/earshot_0.1.0.deb generated.'
+: >"\$4/earshot_0.1.0.deb" # -G KIND -B DIRECTORY
 CPACK
 chmod +x "$bin/pkg-config" "$bin/cmake" "$bin/cpack"
 PROVIDE
@@ -279,7 +279,8 @@ machine apt-get 1000
 run package
 check 'package on Debian: works' 0 $status
 check_has 'with cpack' 'cpack -G DEB' "$(cat "$noted")"
-check_has 'and says where it is' 'Made /somewhere/earshot_0.1.0.deb' "$output"
+check_has 'and says where it is' 'a checkout/build/earshot_0.1.0.deb' "$output"
+check 'where it is' 1 "$(find "$work/m" -name earshot_0.1.0.deb | wc -l)"
 
 machine zypper 1000
 "$bin/provide"
