@@ -263,6 +263,29 @@ static void device_asks_earlier(void **state)
     }
 }
 
+/* A stream that begins has not moved: a delay that goes up and down from the first pull on, as that of ALSA's plug-in for
+ * PulseAudio, is not jumped after. */
+static void device_wobbles(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 80 * RIG_MS};
+    struct rig *rig = rig_new(&params);
+    rig->flags = PULL_DISCONTINUITY;
+    for (unsigned i = 0; i < 300; i++) {
+        const double place = rig_trace(rig).position;
+        const uint64_t produced = rig->produced;
+        const bool playing = i > 0 && rig_stats(rig).state == PLAYOUT_PLAYING;
+        rig->delay_frames = i % 2 ? 480 : 480 + 192;
+        rig_run(rig, 0.02);
+        if (playing)
+            assert_near(rig_trace(rig).position - place, (double)(rig->produced - produced), 10.0);
+    }
+    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+    assert_int_equal(rig_stats(rig).resyncs, 0);
+    assert_int_equal(rig_stats(rig).underruns, 0);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,7 +293,7 @@ int main(void)
         cmocka_unit_test(rate_change_twice),   cmocka_unit_test(doubled_pull),
         cmocka_unit_test(device_gap),          cmocka_unit_test(device_moved),
         cmocka_unit_test(device_moved_early),  cmocka_unit_test(device_moved_to_longer_delay),
-        cmocka_unit_test(device_asks_earlier),
+        cmocka_unit_test(device_asks_earlier), cmocka_unit_test(device_wobbles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
