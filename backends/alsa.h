@@ -26,6 +26,9 @@ struct alsa_setup {
     /* PulseAudio's plug-in, whose delay is a guess: its library interpolates between what the server says now and then,
      * and is off by milliseconds for seconds. Only the room in its buffer is sure, and moves when it wakes us. */
     bool pulse;
+    /* A card of the kernel's, which stamps its positions. The library asks a plug-in of its own kind for both until it
+     * says the same twice, which one that moves at every look never does. */
+    bool card;
 };
 
 /* Opens and negotiates. -EBUSY: somebody else has it; -ENODEV: there is no such device now; -EINVAL and other -errno

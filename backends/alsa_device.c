@@ -269,7 +269,7 @@ static int device_look(struct device *device, struct device_moment *moment)
     const int64_t queued = (int64_t)setup->buffer_frames - avail;
     if (queued + setup->period_frames > setup->fill_frames)
         return 0;
-    if (read_stamp(device, moment))
+    if (setup->card && read_stamp(device, moment))
         return 1;
     snd_pcm_sframes_t delay;
     rc = read_delay(device, &moment->at_ns, &delay);

@@ -174,10 +174,18 @@ static bool is_pulse(snd_pcm_t *pcm)
     return is;
 }
 
+/* Behind all plug-ins is a card. */
+static bool is_card(snd_pcm_t *pcm)
+{
+    snd_pcm_info_t *info;
+    snd_pcm_info_alloca(&info);
+    return snd_pcm_info(pcm, info) >= 0 && snd_pcm_info_get_card(info) >= 0;
+}
+
 int alsa_configure(snd_pcm_t *pcm, const struct backend_stream_params *params, unsigned extra,
                    struct alsa_setup *setup)
 {
-    struct alsa_setup next = {.pulse = is_pulse(pcm)};
+    struct alsa_setup next = {.pulse = is_pulse(pcm), .card = is_card(pcm)};
     int rc = hw_params(pcm, params, extra, &next);
     if (rc >= 0)
         rc = alsa_route(pcm, params->mask, &next);

@@ -20,6 +20,7 @@
  *       chmap_fixed 1                    # it cannot be set
  *       granule 32               # frames its position goes by
  *       beyond 96                # frames between its buffer and the ear
+ *       slow 20                  # microseconds that it takes to say where it is
  *   }
  */
 #include "tests/integration/capture_file.h"
@@ -46,7 +47,7 @@ struct list {
 struct card {
     snd_pcm_ioplug_t io;
     char *control, *capture_path;
-    long ppm, period_min, period_max, period_step, buffer_min, buffer_max, chmap_fixed, granule, beyond;
+    long ppm, period_min, period_max, period_step, buffer_min, buffer_max, chmap_fixed, granule, beyond, slow;
     struct list rates, formats, channels;
     snd_pcm_chmap_t *chmap, *chosen;
     snd_pcm_uframes_t avail_min;
@@ -199,6 +200,8 @@ static snd_pcm_sframes_t card_pointer(snd_pcm_ioplug_t *io)
     hold_clock(card, asleep || fault(card, "stall"));
     if (asleep)
         snd_pcm_ioplug_set_state(io, SND_PCM_STATE_SUSPENDED);
+    for (const int64_t until_ns = now_ns() + card->slow * 1000; now_ns() < until_ns;)
+        ;
     uint64_t position = exact_position(card);
     position -= position % (uint64_t)card->granule;
     /* appl_ptr is the library's, modulo its boundary, which no test reaches. */
@@ -441,6 +444,7 @@ static int configure(struct card *card, snd_config_t *conf)
         {"chmap_fixed", &card->chmap_fixed},
         {"granule",     &card->granule    },
         {"beyond",      &card->beyond     },
+        {"slow",        &card->slow       },
     };
     snd_config_iterator_t i, next;
     snd_config_for_each(i, next, conf)

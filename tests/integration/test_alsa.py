@@ -80,7 +80,7 @@ def tone():
 def formats():
     """Whatever the card takes it gets, at the rate and in the sizes it has."""
     cards = (("s16", 'formats "S16_LE"'), ("s24", 'formats "S24_LE" rates "96000"'),
-             ("s243", 'formats "S24_3LE" rates "44100"'), ("s32", 'formats "S32_LE" rates "192000"'),
+             ("s243", 'formats "S24_3LE" rates "44100"'), ("s32", 'formats "S32_LE" rates "192000" slow 20'),
              ("float", 'formats "FLOAT_LE"'), ("large", "period_min 4096 period_max 4096"),
              ("steps", "period_step 47 period_max 470"), ("ten", 'channels "10" formats "S32_LE"'))
     with harness.Session() as session:
