@@ -242,6 +242,47 @@ static int soak(const struct run_options *options)
     return jobs == 0 || failed > 0;
 }
 
+/* One of several processes: its share of the trials and seeds. Tells the trial's number when one of its runs is done. */
+static void work(const struct trial *const *chosen, size_t n, unsigned worker, const struct run_options *options,
+                 struct sim_result *results, int done_fd)
+{
+    unsigned job = 0;
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned s = 0; s < trial_seeds(chosen[i], options); s++) {
+            if (job++ % options->workers != worker)
+                continue;
+            run_one(chosen[i], s, options, &results[i * SEEDS_MAX + s]);
+            if (write(done_fd, &i, sizeof i) != sizeof i)
+                _exit(1);
+        }
+    }
+    _exit(0);
+}
+
+/* Reports each trial as soon as it and those before it are done: the whole matrix takes an hour. Returns how many gates
+ * fail, or -1 where a worker died. */
+static int report_all(const struct trial *const *chosen, size_t n, const struct run_options *options,
+                      const struct sim_result *results, int done_fd)
+{
+    unsigned missing[TRIALS_MAX];
+    int failed = 0;
+    for (size_t i = 0; i < n; i++)
+        missing[i] = trial_seeds(chosen[i], options);
+    for (size_t next = 0; next < n;) {
+        unsigned done;
+        if (read(done_fd, &done, sizeof done) != sizeof done)
+            return -1;
+        missing[done]--;
+        for (; next < n && missing[next] == 0; next++) {
+            failed += (int)report(chosen[next], &results[next * SEEDS_MAX], options);
+            fflush(stdout);
+            if (options->plot_dir)
+                plot(chosen[next], options);
+        }
+    }
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     struct run_options options = {.first_seed = 1, .workers = WORKERS};
@@ -262,36 +303,29 @@ int main(int argc, char **argv)
         if (wanted(&all[i], &options) && (!options.only || strstr(all[i].name, options.only)))
             chosen[n++] = &all[i];
 
+    int done_pipe[2];
+    if (pipe(done_pipe) < 0)
+        return 1;
     for (unsigned w = 0; w < options.workers; w++) {
         pid_t pid = fork();
         if (pid < 0)
             return 1;
-        if (pid > 0)
-            continue;
-        unsigned job = 0;
-        for (size_t i = 0; i < n; i++)
-            for (unsigned s = 0; s < trial_seeds(chosen[i], &options); s++)
-                if (job++ % options.workers == w)
-                    run_one(chosen[i], s, &options, &results[i * SEEDS_MAX + s]);
-        _exit(0);
+        if (pid == 0)
+            work(chosen, n, w, &options, results, done_pipe[1]);
     }
-    for (unsigned w = 0; w < options.workers; w++) {
-        int status;
-        if (wait(&status) < 0 || status != 0) {
-            fprintf(stderr, "a worker died\n");
-            return 1;
-        }
+    close(done_pipe[1]);
+    const int failed = report_all(chosen, n, &options, results, done_pipe[0]);
+    for (unsigned w = 0; w < options.workers; w++)
+        wait(NULL);
+    if (failed < 0) {
+        fprintf(stderr, "a worker died\n");
+        return 1;
     }
-
-    unsigned failed = 0, gates = 0;
-    for (size_t i = 0; i < n; i++) {
-        failed += report(chosen[i], &results[i * SEEDS_MAX], &options);
+    unsigned gates = 0;
+    for (size_t i = 0; i < n; i++)
         for (const struct gate *g = chosen[i]->gates; g->name; g++)
             gates++;
-        if (options.plot_dir)
-            plot(chosen[i], &options);
-    }
-    printf("%zu trials, %u gates, %u failed\n", n, gates, failed);
+    printf("%zu trials, %u gates, %d failed\n", n, gates, failed);
     free(all);
     free(chosen);
     munmap(results, results_size);
