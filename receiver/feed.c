@@ -8,23 +8,24 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NS_PER_S          1000000000
-#define NS_PER_MS         1000000
-#define STEP_S            3e-3 /* more than the average of any jitter, less than a packet or what a guest skips */
-#define SOURCE_DLL_HZ     0.0065
-#define IDLE_MIN_NS       (120 * (int64_t)NS_PER_MS)
-#define IDLE_CHUNKS       4
-#define NOT_JITTER_NS     (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
-#define RING_SECONDS      2
-#define RING_BYTES_MIN    (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
-#define SPLICE_MS         3
-#define REDRAW_RATE_SIGMA 50e-6
-#define REDRAW_SIGMAS     1.5
-#define PEAK_MS           200
-#define SOFT_MS           500
-#define SOFT_PEAK_MIN     0.01f /* where nothing was to be heard: -40 dB */
-#define SOFT_DECAY_MS     50    /* in which the limiter forgets a peak to a third */
-#define PHASE_KNOWN_S     3e-3  /* worse than this, a lateness says more of the line than of the guest */
+#define NS_PER_S            1000000000
+#define NS_PER_MS           1000000
+#define STEP_S              3e-3 /* more than the average of any jitter, less than a packet or what a guest skips */
+#define SOURCE_DLL_HZ       0.0065
+#define IDLE_MIN_NS         (120 * (int64_t)NS_PER_MS)
+#define IDLE_CHUNKS         4
+#define NOT_JITTER_NS       (30 * (int64_t)NS_PER_MS) /* an early arrival cannot be jitter, a pause may lose frames */
+#define RING_SECONDS        2
+#define RING_BYTES_MIN      (2u << 20) /* a stalled driver's whole backlog, 0.9 MB of PCM, fits as floats */
+#define SPLICE_MS           3
+#define REDRAW_RATE_SIGMA   50e-6
+#define REDRAW_SIGMAS       1.5
+#define PEAK_MS             200
+#define SOFT_MS             500
+#define SOFT_PEAK_MIN       0.01f             /* where nothing was to be heard: -40 dB */
+#define SOFT_DECAY_MS       50                /* in which the limiter forgets a peak to a third */
+#define DISPLACED_MARGIN_NS (0.5 * NS_PER_MS) /* the hold's own */
+#define PHASE_KNOWN_S       3e-3 /* worse than this, a lateness says more of the line than of the guest */
 
 /* What is known of a source before it has said anything: enough for a guest whose timer ticks every 15.6 ms and whose
  * first chunk happened to be the most punctual of all. */
@@ -55,6 +56,7 @@ struct feed {
     bool dropping;           /* the ring was full */
     uint64_t burst_at;       /* where this burst began, and how late it was */
     double burst_lateness_ns;
+    double displaced_ns; /* lateness that is still there when a burst is over, and pending; 0: none */
 
     float last_frame[PCM_CHANNELS_MAX]; /* for a splice without a click */
     float splice[PCM_CHANNELS_MAX];
@@ -209,11 +211,12 @@ static void mark_gap(struct feed *feed, uint64_t frame)
     feed->view.gaps++;
 }
 
-/* The line begins anew, and late: the first arrival may have been the earliest there will be. */
+/* The line begins anew, and late: the first arrival may have been the earliest there will be, and the last moment of
+ * its window the true one. */
 static void redraw_line(struct feed *feed, const struct block *block, int64_t written)
 {
-    int64_t late_ns = llround(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S);
-    clock_anchor(&feed->clock, block->arrival_ns + late_ns, written, block->window_ns, REDRAW_RATE_SIGMA);
+    int64_t late_ns = llround(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S) + block->window_ns / 2;
+    clock_anchor(&feed->clock, block->arrival_ns + late_ns, written, 2 * block->window_ns, REDRAW_RATE_SIGMA);
 }
 
 /* Draws the guest's line at the end of a burst and judges how late the burst was. */
@@ -236,6 +239,11 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
         verdict = clock_update(&feed->clock, block->arrival_ns, written, block->window_ns);
     if (!first && verdict == CLOCK_REANCHORED)
         redraw_line(feed, block, written);
+
+    /* A guest that was held up is back on the line with the end of its burst; one whose frames were lost is not. */
+    const double burst_ns = (double)(written - (int64_t)feed->burst_at) * feed->clock.nominal_ns;
+    const double late_ns = feed->burst_lateness_ns - burst_ns + feed->target.unit_ns + DISPLACED_MARGIN_NS;
+    feed->displaced_ns = verdict == CLOCK_LATE ? fmax(feed->displaced_ns, late_ns) : 0.0;
 
     if (first || feed->restarted || paused)
         mark_gap(feed, feed->burst_at);
@@ -280,5 +288,7 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
     feed->view.frame = (double)feed->clock.frame;
     feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;
     feed->view.hold_ns = feed->target.hold_ns;
+    feed->view.unsure = feed->displaced_ns > feed->target.hold_ns;
+    feed->view.vague = clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
     seqlock_write(&feed->published, &feed->view, sizeof feed->view);
 }

@@ -48,6 +48,8 @@ struct feed_view {
     uint64_t epoch;     /* how often the line was drawn anew */
     uint64_t dropped_frames;
     uint32_t chunk_frames; /* what the guest delivers at once */
+    bool unsure;           /* the last ones came so late that the hold or the line is wrong; it will soon be known */
+    bool vague;            /* the line was drawn from a look so rare that it may lie late by a chunk */
 };
 
 /* [rt] Bounded, wait-free for the writer; leaves *view as it was where it cannot be had now. */

@@ -244,7 +244,7 @@ static void begin(struct playout *p, double place, double error_s)
     p->jump_due = false;
     p->fade_left = 0;
     p->gain = 0.0;
-    p->catch_up_s = error_s > CATCH_UP_ERROR_S ? CATCH_UP_S : 0.0;
+    p->catch_up_s = error_s > CATCH_UP_ERROR_S || p->view.vague ? CATCH_UP_S : 0.0;
     p->epoch = p->view.epoch;
     if (p->starved_in_play && p->gaps == p->view.gaps)
         p->stats.underruns++;
@@ -256,6 +256,9 @@ static void begin(struct playout *p, double place, double error_s)
 /* Silent: is there enough to start with? Returns the frames of silence before the first that sounds. */
 static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_t frames)
 {
+    /* Ran dry, and from what is in hand would do so again. */
+    if (p->starved_in_play && p->view.unsure)
+        return frames;
     p->target.fill_s = goal_s;
     double wanted = line - goal_s * p->source_rate;
     double late_start = LATE_START_S * p->source_rate;
@@ -324,7 +327,7 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
             jump(p, place);
     } else if (p->catch_up_s > 0.0) {
         p->catch_up_s -= device->elapsed_s;
-        if (p->catch_up_s <= 0.0 || quiet_for(p, error_s + CROSSFADE_S)) {
+        if (p->catch_up_s <= 0.0 || (!p->view.vague && quiet_for(p, error_s + CROSSFADE_S))) {
             p->catch_up_s = 0.0;
             jump(p, place);
         }

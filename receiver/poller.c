@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/poller.h"
 
+#include <math.h>
+
 #define MS 1000000.0
 
 #define POLL_NS      (1.0 * MS)
@@ -86,10 +88,11 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
     } else if (predictable) {
         arrival = clamp(predicted, -window, -POLL_NS / 2);
     } else {
-        /* A guest at its own pace needed all but the first chunk's time after the last look. */
+        /* A guest at its own pace needed all but the first chunk's time after the last look, and the chunk that follows
+         * is not here yet. */
         double rest = window - (chunks - 1) * poller->nominal_ns;
         if (rest > 0)
-            window = rest;
+            window = fmin(rest, poller->nominal_ns);
         arrival = -window / 2;
     }
 

@@ -48,23 +48,29 @@ static float tone(uint64_t frame)
     return (float)(0.5 * sin(2.0 * M_PI * 440.0 / 48000.0 * (double)frame));
 }
 
-static void send_at(struct guest *guest, int64_t at_ns, uint32_t frames, unsigned flags)
+static void send(struct guest *guest, struct block block, int64_t now_ns)
 {
     float samples[CHUNK];
-    for (uint32_t i = 0; i < frames; i++)
+    for (uint32_t i = 0; i < block.frames; i++)
         samples[i] = tone(guest->sent + i);
-    pcm_encode(guest->bytes, samples, frames, 32);
-    const struct block block = {
-        .format = *feed_format(guest->feed),
-        .data = guest->bytes,
-        .frames = frames,
-        .chunk_frames = CHUNK,
-        .arrival_ns = at_ns,
-        .flags = flags,
-    };
-    guest->sent += frames;
-    feed_write(guest->feed, &block, at_ns);
+    pcm_encode(guest->bytes, samples, block.frames, 32);
+    block.format = *feed_format(guest->feed);
+    block.data = guest->bytes;
+    block.chunk_frames = CHUNK;
+    guest->sent += block.frames;
+    feed_write(guest->feed, &block, now_ns);
     feed_read(guest->feed, &guest->view);
+}
+
+static void send_at(struct guest *guest, int64_t at_ns, uint32_t frames, unsigned flags)
+{
+    send(guest, (struct block){.frames = frames, .arrival_ns = at_ns, .flags = flags}, at_ns);
+}
+
+/* A chunk that came within a window. */
+static void send_found_at(struct guest *guest, int64_t arrival_ns, int64_t now_ns, int64_t window_ns)
+{
+    send(guest, (struct block){.frames = CHUNK, .arrival_ns = arrival_ns, .window_ns = window_ns}, now_ns);
 }
 
 /* A consumer that is never further behind than 200 ms. */
@@ -270,6 +276,26 @@ static void pause(void **state)
         assert_near(guest.view.hold_ns, before.hold_ns, 2.0 * MS);
         guest_free(&guest);
     }
+}
+
+/* Back after a pause, found by a look that was long in coming: no later than the line says, and soon known better. */
+static void rare_look(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    play(&guest, 500);
+    assert_false(guest.view.vague);
+    guest.now_ns += 60 * SECOND;
+    send_found_at(&guest, guest.now_ns - CHUNK_NS / 2, guest.now_ns, CHUNK_NS);
+    assert_true(guest.view.vague);
+    assert_true(guest.view.time_ns >= guest.now_ns);
+    assert_true(guest.view.time_ns < guest.now_ns + 5 * MS);
+    guest.now_ns -= 15 * MS; /* it really came that much earlier, and so do those that follow */
+    play(&guest, 20);
+    assert_false(guest.view.vague);
+    assert_near((double)(guest.view.time_ns - guest.now_ns), 0.0, 2.0 * MS);
+    guest_free(&guest);
 }
 
 /* The guest was held up, for a short or a long time, and catches up: still the old line. */
@@ -514,21 +540,14 @@ static void two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_formats),
-        cmocka_unit_test(starts),
-        cmocka_unit_test(bursts),
-        cmocka_unit_test(full_ring),
-        cmocka_unit_test(partly_full),
-        cmocka_unit_test(pause),
-        cmocka_unit_test(stall),
-        cmocka_unit_test(restart),
-        cmocka_unit_test(early),
-        cmocka_unit_test(idle_time),
-        cmocka_unit_test(splice),
-        cmocka_unit_test(two_threads),
-        cmocka_unit_test(splice_is_not_louder),
-        cmocka_unit_test(soft_start),
-        cmocka_unit_test(soft_start_spares_the_quiet),
+        cmocka_unit_test(all_formats), cmocka_unit_test(starts),
+        cmocka_unit_test(bursts),      cmocka_unit_test(full_ring),
+        cmocka_unit_test(partly_full), cmocka_unit_test(pause),
+        cmocka_unit_test(rare_look),   cmocka_unit_test(stall),
+        cmocka_unit_test(restart),     cmocka_unit_test(early),
+        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),
+        cmocka_unit_test(two_threads), cmocka_unit_test(splice_is_not_louder),
+        cmocka_unit_test(soft_start),  cmocka_unit_test(soft_start_spares_the_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

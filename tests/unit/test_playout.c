@@ -148,6 +148,27 @@ static void underrun(void **state)
     }
 }
 
+/* Frames that never came make every later one late: that costs one drop-out, not one more for each place where too
+ * little is in hand to go on from. */
+static void displaced(void **state)
+{
+    (void)state;
+    for (int64_t missing_ms = 6; missing_ms <= 18; missing_ms += 3) {
+        struct rig *rig = rig_new(&standard);
+        rig->late_ns = 1 * RIG_MS;
+        rig_run(rig, 40.0);
+        const double before_s = rig_trace(rig).fill_s;
+        rig->guest_due_ns += missing_ms * RIG_MS;
+        rig_run(rig, 5.0);
+        assert_int_equal(rig_stats(rig).underruns, 1);
+        rig_run(rig, 20.0);
+        assert_int_equal(rig_stats(rig).underruns, 1);
+        assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+        assert_near(rig_trace(rig).fill_s, before_s, 4e-3);
+        rig_free(rig);
+    }
+}
+
 /* Nothing comes because nothing is played: that is no drop-out, and afterwards the first chunk is heard. */
 static void pause(void **state)
 {
@@ -358,6 +379,7 @@ int main(void)
         cmocka_unit_test(starts_at_target),
         cmocka_unit_test(follows),
         cmocka_unit_test(underrun),
+        cmocka_unit_test(displaced),
         cmocka_unit_test(pause),
         cmocka_unit_test(resync),
         cmocka_unit_test(mute),

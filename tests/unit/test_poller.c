@@ -181,13 +181,13 @@ static void idle_backs_off(void **state)
     }
     assert_in_range(looks, 530, 550); /* 9.1 a second */
 
-    /* Back: fast at once, and the window is what the chunks leave of the long look. */
+    /* Back: fast at once, and the window is what the chunks leave of the long look: the next one is not here yet. */
     int64_t last = now;
     now += 110 * MS;
     struct poller_arrival a = poller_seen(&poller, now, last, 5);
     assert_true(a.coarse);
-    assert_int_equal(a.window_ns, 30 * MS);
-    assert_int_equal(a.arrival_ns, now - 15 * MS);
+    assert_int_equal(a.window_ns, 20 * MS);
+    assert_int_equal(a.arrival_ns, now - 10 * MS);
     assert_true(poller_next_ns(&poller) <= now + 20 * MS);
 }
 
