@@ -106,14 +106,7 @@ class Process:
             os.killpg(self.pid, number)
 
     def freeze(self, seconds):
-        """SIGSTOP for so long. Returns (from_ns, to_ns)."""
-        from_ns = now_ns()
-        self.send(signal.SIGSTOP)
-        try:
-            time.sleep(seconds)
-        finally:
-            self.send(signal.SIGCONT)
-        return from_ns, now_ns()
+        return freeze([self], seconds)
 
     def end(self, number=signal.SIGTERM, seconds=3.0):
         """Ends it, by force if need be. Returns its exit status."""
@@ -128,6 +121,19 @@ class Process:
     def log(self):
         with open(self.log_path, errors="replace") as log:
             return log.read()
+
+
+def freeze(processes, seconds):
+    """SIGSTOP for so long, to all of them. Returns (from_ns, to_ns)."""
+    from_ns = now_ns()
+    try:
+        for process in processes:
+            process.send(signal.SIGSTOP)
+        time.sleep(seconds)
+    finally:
+        for process in processes:
+            process.send(signal.SIGCONT)
+    return from_ns, now_ns()
 
 
 class Capture:

@@ -8,30 +8,34 @@ import time
 import harness
 
 
-def play(session, quantum, skip_every, skip):
-    log = os.path.join(session.directory, "player.deliveries")
-    player = session.spawn("player", [harness.built("earshot-tone-player"), "testsink", str(harness.TONE_HZ),
+def play(session, quantum, *skips):
+    """The players of these (skip_every, skip), all at once. Returns what is found of each."""
+    players = []
+    for i, (skip_every, skip) in enumerate(skips):
+        name, sink = f"player{quantum}-{i}", session.sink(f"sink{quantum}-{i}")
+        log = os.path.join(session.directory, f"{name}.deliveries")
+        player = session.spawn(name, [harness.built("earshot-tone-player"), sink, str(harness.TONE_HZ),
                                       f"{quantum}/48000", log, str(skip_every), str(skip)])
-    capture = session.capture().wait_running()
+        players.append((player, session.capture(sink).wait_running(), log))
     time.sleep(4)
-    capture.stop()
-    harness.check(player.end() == 0, "the player failed")
-    return capture.analyse(log, expect_ms=0)
+    for player, capture, _ in players:
+        capture.stop()
+        harness.check(player.end() == 0, "the player failed")
+    return [capture.analyse(log, expect_ms=0) for _, capture, log in players]
 
 
 def test():
+    skips = (1, 480)
     with harness.Session() as session:
         session.start_server()
-        session.sink()
         for quantum in (128, 256, 1024):
             session.setting("clock.force-quantum", quantum)
-            result = play(session, quantum, 0, 0)
+            result, *skipped = play(session, quantum, (0, 0), *((24000, skip) for skip in skips if quantum == 1024))
             harness.expect_clean(result, 3, f"quantum {quantum}")
             # A quantum: see harness.UNTOLD_QUANTA.
             harness.check(abs(result["drift_ppm"]) < 1, "the monitor drifts")
             harness.expect_latency(result, quantum / 48, 0.05, "clean")
-        for skip in (1, 480):
-            result = play(session, 1024, 24000, skip)
+        for skip, result in zip(skips, skipped):
             print(f"{skip} frames skipped each 24000: {harness.describe(result)}", flush=True)
             found = [event for event in result["events"] if not event["near_loss"]]
             harness.check(6 <= len(found) <= 9, f"{len(found)} steps found of some 8")

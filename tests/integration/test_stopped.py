@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Someone is stopped for 0.3 s: the sound heals, the damage is bounded and the latency is what it was.
+"""Someone is stopped for 0.3 s, while a guest plays over shared memory and another one over the network: the sound heals,
+the damage is bounded and the latency is what it was.
 
-test_stopped.py receiver|server|guest shm|udp
+test_stopped.py receiver|server|guest
 """
 
 import sys
@@ -19,48 +20,63 @@ SETTLE_S = 3.5  # what the guest said before the receiver was ready is dropped w
 TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum for a while
 
 
-def test():
-    who, transport = sys.argv[1], sys.argv[2]
-    with harness.Session() as session:
-        session.start_server(quantum=256)
-        session.sink()
+class Lane:
+    """A guest, its receiver and its sink."""
+
+    def __init__(self, session, transport):
+        self.transport = transport
+        sink = session.sink(transport)
         if transport == "shm":
             reads, writes, unit_ms = ["-m", session.ring()], ["--shm", session.ring()], 20
         else:
             port = harness.free_port()
             reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
-        earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
-        guest, log = session.guest(*writes, "--ppm", 200)
-        capture = session.capture().wait_running()
+        self.expected_ms = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
+        self.earshot = session.earshot(*reads, "-o", "pipewire", "-d", sink, "-t", LATENCY_MS, name=f"earshot-{sink}")
+        self.guest, self.log = session.guest(*writes, "--ppm", 200, name=f"guest-{sink}")
+        self.capture = session.capture(sink).wait_running()
+
+    def analyse(self, **span):
+        return self.capture.analyse(self.log, ppm=200, expect_ms=self.expected_ms, stall_ms=15, guest_late_ms=15, **span)
+
+    def judge(self, who, settled_ns, from_ns, to_ns):
+        what = TRANSPORTS[self.transport]
+        harness.check(self.earshot.running(), f"{what}: the receiver is gone")
+        before = self.analyse(from_ns=settled_ns, to_ns=from_ns - 50000000)
+        during = self.analyse(from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS)
+        print(f"{what}, around the stop: {harness.describe(during)}")
+        back = self.analyse(from_ns=to_ns)
+        harness.check(back["tone_from_ns"], f"{what}: silent for good")
+        harness.fault_row(f"{TITLES[who]} is stopped for {STOP_S} s (SIGSTOP), {what}",
+                          "one gap, then the latency that it was", (back["tone_from_ns"] - to_ns) / 1e9)
+        harness.expect_clean(before, 2, f"{what}, before")
+        harness.expect_latency(before, self.expected_ms, 4, f"{what}, before")
+        # One hole as long as the stop, and a little more to come back; never a stutter.
+        silent_ms = during["silent_ms"]
+        harness.check(silent_ms < STOP_S * 1000 + 400, f"{what}: {silent_ms:.0f} ms of silence after {STOP_S} s")
+        harness.check(len(during["events"]) <= 6, f"{what}: {len(during['events'])} discontinuities from one stop")
+        harness.expect_clean(self.analyse(from_ns=to_ns + HEALED_NS), 4.5, f"{what}, after")
+        harness.expect_latency(self.analyse(from_ns=to_ns + STEERED_NS), before["latency_all"]["median_ms"], TOLERANCE_MS,
+                               f"{what}, after")
+
+
+def test():
+    who = sys.argv[1]
+    with harness.Session() as session:
+        session.start_server(quantum=256)
+        lanes = [Lane(session, transport) for transport in TRANSPORTS]
         time.sleep(SETTLE_S)
         settled_ns = harness.now_ns()
         time.sleep(3)
-        frozen = {"receiver": earshot, "server": session.server[0], "guest": guest}[who]
-        from_ns, to_ns = frozen.freeze(STOP_S)
+        frozen = {"receiver": [lane.earshot for lane in lanes], "server": session.server[:1],
+                  "guest": [lane.guest for lane in lanes]}[who]
+        from_ns, to_ns = harness.freeze(frozen, STOP_S)
         time.sleep(8.5)
-        capture.stop()
-        guest.end()
-        harness.check(earshot.running(), "the receiver is gone")
-
-        expected = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
-        options = dict(ppm=200, expect_ms=expected, stall_ms=15, guest_late_ms=15)
-        before = capture.analyse(log, from_ns=settled_ns, to_ns=from_ns - 50000000, **options)
-        during = capture.analyse(log, from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS, **options)
-        after = capture.analyse(log, from_ns=to_ns + HEALED_NS, **options)
-        steered = capture.analyse(log, from_ns=to_ns + STEERED_NS, **options)
-        print(f"around the stop: {harness.describe(during)}")
-        back = capture.analyse(log, from_ns=to_ns, **options)
-        harness.check(back["tone_from_ns"], "silent for good")
-        harness.fault_row(f"{TITLES[who]} is stopped for {STOP_S} s (SIGSTOP), {TRANSPORTS[transport]}",
-                          "one gap, then the latency that it was", (back["tone_from_ns"] - to_ns) / 1e9)
-        harness.expect_clean(before, 2, "before")
-        harness.expect_latency(before, expected, 4, "before")
-        # One hole as long as the stop, and a little more to come back; never a stutter.
-        silent_ms = during["silent_ms"]
-        harness.check(silent_ms < STOP_S * 1000 + 400, f"{silent_ms:.0f} ms of silence after a stop of {STOP_S} s")
-        harness.check(len(during["events"]) <= 6, f"{len(during['events'])} discontinuities from one stop")
-        harness.expect_clean(after, 4.5, "after")
-        harness.expect_latency(steered, before["latency_all"]["median_ms"], TOLERANCE_MS, "after")
+        for lane in lanes:
+            lane.capture.stop()
+            lane.guest.end()
+        for lane in lanes:
+            lane.judge(who, settled_ns, from_ns, to_ns)
 
 
 harness.main(test)
