@@ -11,7 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS_MAX 256
+#define WORDS_MAX    256
+#define COMMANDS_MAX 32
+
+/* How a shell gets the names of the streams that run: from the program that is being completed. Those that mean nothing
+ * to a shell: compgen expands what it is given. */
+#define STREAMS "status --json 2>/dev/null | grep -o '{\"name\":\"[[:alnum:]._:-]*\"' | cut -d '\"' -f 4"
+
+/* A table for each command, by its number, and what `earshot tune` may change. */
+struct tables {
+    struct option_spec *of[COMMANDS_MAX];
+    struct option_spec *settings;
+};
 
 static const char *const summaries[] = {
     [COMMAND_RUN] = "play what virtual machines send",
@@ -130,6 +141,30 @@ static void bash_value(const char *command, const struct option_spec *spec)
     fputs("; return ;;\n", stdout);
 }
 
+/* latency=auto: prev is "latency=" then. */
+static void bash_settings(const struct option_spec *settings)
+{
+    char words[WORDS_MAX];
+    for (const struct option_spec *spec = settings; is_row(spec); spec++) {
+        bool known = value_of(spec, words) == VALUE_WORDS;
+        printf("        %s:%s=) mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\"); return ;;\n",
+               options_command(COMMAND_TUNE), spec->long_name, known ? words : "");
+    }
+}
+
+static void bash_operands(const struct option_spec *settings)
+{
+    fputs("    elif [[ $command == @(status|tune) && ($prev == \"$command\" || $prev == -*) ]]; then\n"
+          "        words=$(\"${COMP_WORDS[0]}\" " STREAMS ")\n"
+          "    elif [[ $command == tune ]]; then\n"
+          "        compopt -o nospace\n"
+          "        words='",
+          stdout);
+    for (const struct option_spec *spec = settings; is_row(spec); spec++)
+        printf(" %s=", spec->long_name);
+    fputs("'\n    fi\n", stdout);
+}
+
 static void bash_options(const struct option_spec *table)
 {
     for (const struct option_spec *spec = table; is_row(spec); spec++) {
@@ -140,18 +175,19 @@ static void bash_options(const struct option_spec *table)
     }
 }
 
-static void write_bash(struct option_spec *const *tables)
+static void write_bash(const struct tables *tables)
 {
     fputs("# bash completion for earshot, made from its table of options\n"
           "_earshot() {\n"
-          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=run words=\n"
+          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=run words= sign=\n"
           "    COMPREPLY=()\n"
-          "    # --latency=auto comes as three words.\n"
+          "    # --latency=auto comes as three words, and so does a setting.\n"
           "    if [[ $cur == = ]]; then\n"
-          "        cur=\n"
+          "        cur= sign==\n"
           "    elif [[ $prev == = && $COMP_CWORD -gt 1 ]]; then\n"
-          "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+          "        prev=${COMP_WORDS[COMP_CWORD - 2]} sign==\n"
           "    fi\n"
+          "    [[ $prev == -* ]] || prev+=$sign\n"
           "    if ((COMP_CWORD > 1)); then\n"
           "        case ${COMP_WORDS[1]} in\n"
           "            ",
@@ -159,18 +195,21 @@ static void write_bash(struct option_spec *const *tables)
     print_commands(" | ");
     fputs(") command=${COMP_WORDS[1]} ;;\n        esac\n    fi\n    case $command:$prev in\n", stdout);
     for (unsigned c = 0; options_command(c); c++) {
-        for (const struct option_spec *spec = tables[c]; is_row(spec); spec++)
+        for (const struct option_spec *spec = tables->of[c]; is_row(spec); spec++)
             bash_value(options_command(c), spec);
     }
+    bash_settings(tables->settings);
     fputs("    esac\n    if [[ $cur == -* ]]; then\n        case $command in\n", stdout);
     for (unsigned c = 0; options_command(c); c++) {
         printf("            %s) words='", options_command(c));
-        bash_options(tables[c]);
+        bash_options(tables->of[c]);
         fputs("' ;;\n", stdout);
     }
     fputs("        esac\n    elif ((COMP_CWORD == 1)); then\n        words='", stdout);
     print_commands(" ");
-    fputs("'\n    fi\n    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\ncomplete -F _earshot "
+    fputs("'\n", stdout);
+    bash_operands(tables->settings);
+    fputs("    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\ncomplete -F _earshot "
           "earshot\n",
           stdout);
 }
@@ -207,12 +246,40 @@ static void zsh_option(const struct option_spec *spec)
     fputs("' \\\n", stdout);
 }
 
-static void write_zsh(struct option_spec *const *tables)
+/* Functions of their own: an operand's values depend on what stands before '='. */
+static void zsh_operands(const struct option_spec *settings)
+{
+    char words[WORDS_MAX];
+    fputs("_earshot_streams() {\n"
+          "    compadd -- ${(f)\"$($earshot " STREAMS ")\"}\n"
+          "}\n"
+          "_earshot_settings() {\n"
+          "    ",
+          stdout);
+    for (const struct option_spec *spec = settings; is_row(spec); spec++) {
+        printf("if compset -P '%s='; then\n        ", spec->long_name);
+        if (value_of(spec, words) == VALUE_WORDS)
+            printf("compadd -- %s\n    el", words);
+        else
+            printf("_message '%s'\n    el", spec->arg_name);
+    }
+    fputs("se\n        local -a settings=(", stdout);
+    for (const struct option_spec *spec = settings; is_row(spec); spec++) {
+        printf("'%s:", spec->long_name);
+        quoted(spec->help, "\\:", "'\\''");
+        fputs("' ", stdout);
+    }
+    fputs(")\n        _describe setting settings -S =\n    fi\n}\n", stdout);
+}
+
+static void write_zsh(const struct tables *tables)
 {
     fputs("#compdef earshot\n"
-          "# zsh completion for earshot, made from its table of options\n"
-          "_earshot() {\n"
-          "    local command=run\n"
+          "# zsh completion for earshot, made from its table of options\n",
+          stdout);
+    zsh_operands(tables->settings);
+    fputs("_earshot() {\n"
+          "    local command=run earshot=$words[1]\n"
           "    local -a first\n"
           "    if (( CURRENT == 2 )); then\n"
           "        first=('1:command:((",
@@ -233,8 +300,12 @@ static void write_zsh(struct option_spec *const *tables)
           stdout);
     for (unsigned c = 0; options_command(c); c++) {
         printf("        %s)\n            _arguments -s -S \\\n", options_command(c));
-        for (const struct option_spec *spec = tables[c]; is_row(spec); spec++)
+        for (const struct option_spec *spec = tables->of[c]; is_row(spec); spec++)
             zsh_option(spec);
+        if (c == COMMAND_STATUS || c == COMMAND_TUNE)
+            fputs("            '1:NAME:_earshot_streams' \\\n", stdout);
+        if (c == COMMAND_TUNE)
+            fputs("            '*:KEY=VALUE:_earshot_settings' \\\n", stdout);
         fputs("            $first\n            ;;\n", stdout);
     }
     fputs("    esac\n}\n_earshot \"$@\"\n", stdout);
@@ -271,7 +342,36 @@ static void fish_option(const char *command, const struct option_spec *spec)
     fputs("'\n", stdout);
 }
 
-static void write_fish(struct option_spec *const *tables)
+/* In fish what ends with '=' gets no space behind it. */
+static void fish_operands(const struct option_spec *settings)
+{
+    char words[WORDS_MAX];
+    static const enum options_command named[] = {COMMAND_STATUS, COMMAND_TUNE};
+    fputs("function __earshot_streams\n"
+          "    set -l words (commandline -opc)\n"
+          "    command -q $words[1]; and $words[1] " STREAMS "\n"
+          "end\n"
+          "function __earshot_operands\n"
+          "    count (string match -v -- '-*' (commandline -opc)[3..-1])\n"
+          "end\n",
+          stdout);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        printf("complete -c earshot -n '__earshot_command %s; and test (__earshot_operands) -eq 0' -a "
+               "'(__earshot_streams)'\n",
+               options_command(named[i]));
+    for (const struct option_spec *spec = settings; is_row(spec); spec++) {
+        printf("complete -c earshot -n '__earshot_command tune; and test (__earshot_operands) -ge 1' -a '%s=",
+               spec->long_name);
+        if (value_of(spec, words) == VALUE_WORDS)
+            for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
+                printf(" %s=%s", spec->long_name, word);
+        fputs("' -d '", stdout);
+        quoted(spec->help, "\\", "\\'");
+        fputs("'\n", stdout);
+    }
+}
+
+static void write_fish(const struct tables *tables)
 {
     fputs("# fish completion for earshot, made from its table of options\n"
           "function __earshot_command\n"
@@ -288,27 +388,28 @@ static void write_fish(struct option_spec *const *tables)
         fputs("'\n", stdout);
     }
     for (unsigned c = 0; options_command(c); c++) {
-        for (const struct option_spec *spec = tables[c]; is_row(spec); spec++)
+        for (const struct option_spec *spec = tables->of[c]; is_row(spec); spec++)
             fish_option(options_command(c), spec);
     }
+    fish_operands(tables->settings);
 }
 
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
-        void (*write)(struct option_spec *const *tables);
+        void (*write)(const struct tables *tables);
     } shells[] = {
         {"bash", write_bash},
         {"zsh",  write_zsh },
         {"fish", write_fish}
     };
-    struct option_spec *tables[32] = {NULL};
-    int status = EXIT_SUCCESS;
+    struct tables tables = {.settings = options_tune_table()};
+    int status = tables.settings ? EXIT_SUCCESS : EXIT_FAILURE;
     unsigned count = 0;
-    for (; options_command(count) && count < sizeof tables / sizeof *tables; count++) {
-        tables[count] = table_of(count);
-        if (!tables[count])
+    for (; options_command(count) && count < COMMANDS_MAX; count++) {
+        tables.of[count] = table_of(count);
+        if (!tables.of[count])
             status = EXIT_FAILURE;
     }
     bool known = false;
@@ -316,10 +417,11 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], shells[i].name))
             continue;
         known = true;
-        shells[i].write(tables);
+        shells[i].write(&tables);
     }
     while (count)
-        free(tables[--count]);
+        free(tables.of[--count]);
+    free(tables.settings);
     if (!known || fflush(stdout) || ferror(stdout))
         status = EXIT_FAILURE;
     return status;

@@ -536,12 +536,22 @@ int options_parse(struct options *options, enum options_command *command, int ar
     return *command == COMMAND_SETUP ? setup_options_check(&options->setup, error) : check_available(options, error);
 }
 
-struct option_spec *options_table(enum options_command command)
+static struct option_spec *table_of(unsigned where)
 {
     struct option_spec *table = calloc(ROWS + 1, sizeof *table);
     if (table)
-        make_table(1u << command, table);
+        make_table(where, table);
     return table;
+}
+
+struct option_spec *options_table(enum options_command command)
+{
+    return table_of(1u << command);
+}
+
+struct option_spec *options_tune_table(void)
+{
+    return table_of(LIVE);
 }
 
 static void list_keys(const struct option_spec *table, const char *what, const char *key,

@@ -105,6 +105,9 @@ const char *options_command(enum options_command command);
 /* A command's options, ended by an all-zero row; for COMMAND_GUEST, see guest_options.h. To be freed. NULL: no memory. */
 struct option_spec *options_table(enum options_command command);
 
+/* What `earshot tune` may change, likewise: its long names are the keys. */
+struct option_spec *options_tune_table(void);
+
 /* --help of one command. */
 void options_help(enum options_command command, FILE *out);
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """The completions against --help: docs_completions.py PROGRAM DIRECTORY
 
-Each shell is asked what it would offer, and that must be what the program's --help lists, for every command. Exit
-status 77 (skipped) where a shell is missing; the others have been tried by then.
+Each shell is asked what it would offer, and that must be what the program's --help lists, for every command, and for
+`earshot tune` the streams that play and what can be changed of them. Exit status 77 (skipped) where a shell or dbus-daemon
+is missing; the others have been tried by then.
 """
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 COMMANDS = ("run", "status", "guest", "demo", "doctor", "setup", "tune")
 
@@ -27,6 +29,13 @@ def help_options(program, command):
     text = run(program, *([] if command == "run" else [command]), "--help")
     return set(re.findall(r"^ +(?:(?:-\w, )|    )?(--[\w-]+)", text, re.MULTILINE) +
                re.findall(r"^ +(-\w)(?:,| |$)", text, re.MULTILINE))
+
+
+def live_keys(program):
+    """What `earshot tune` says that it takes: {"latency=", ...}"""
+    done = subprocess.run([program, "tune", "win10", "no-such-key=1"], capture_output=True, text=True, timeout=20, check=False)
+    found = re.search(r"while it plays is ([\w-]+(?:, [\w-]+)*)", done.stderr)
+    return {f"{key}=" for key in found.group(1).split(", ")} if found else set()
 
 
 def help_commands(program):
@@ -60,7 +69,17 @@ class Bash:
     def values(self):
         return {"backend": self.complete("-o", "pu"), "quality": self.complete("demo", "--quality", "=", "b"),
                 "latency": self.complete("--latency", "="), "interface": self.complete("-i", "l"),
-                "none": self.complete("-p", ""), "file": self.complete("guest", "--wav", "/etc/pass")}
+                "none": self.complete("-p", ""), "file": self.complete("guest", "--wav", "/etc/pass"),
+                "setting": self.complete("tune", "win10", "latency", "="),
+                "setting begun": self.complete("tune", "win10", "latency=20", "latency", "=", "a"),
+                "stream called like a key": self.complete("tune", "latency", "l")}
+
+    def settings(self):
+        return self.complete("tune", "win10", "")
+
+    def streams(self, program, command, env):
+        script = self.SCRIPT.replace('COMP_WORDS=("$@")', f'COMP_WORDS=({program!r} "$@")')
+        return set(run("bash", "--norc", "--noprofile", "-c", script, "bash", self.file, command, "w", env=env).split())
 
 
 class Zsh:
@@ -70,6 +89,17 @@ class Zsh:
         _arguments() { print -rl -- "$@" }
         words=("${@:2}"); CURRENT=$#words
         source "$1"
+    """
+    # What completes an operand is asked by itself, as zsh would after _arguments.
+    OPERAND = """
+        compadd() { shift; print -rl -- ${(M)@:#$PREFIX*} }
+        compset() { [[ $PREFIX == $2* ]] && PREFIX=${PREFIX#$2} }
+        _describe() { print -rl -- ${^${(@)${(P)2}%%:*}}$4 }
+        _message() { : }
+        _arguments() { : }
+        words=("${@:4}"); CURRENT=$#words; PREFIX=$3; earshot=$words[1]
+        source "$1"
+        $2
     """
 
     def __init__(self, directory, home):
@@ -94,7 +124,23 @@ class Zsh:
             words[name] = set(found.group(1).split()) if found else set()
         return {"backend": {word for word in words["backend"] if word.startswith("pu")},
                 "quality": {word for word in words["quality"] if word.startswith("b")},
-                "latency": words["latency"]}
+                "latency": words["latency"], "setting": self.operand("_earshot_settings", "latency="),
+                "setting begun": self.operand("_earshot_settings", "latency=a")}
+
+    def operand(self, function, prefix, program="earshot", env=None):
+        specs = self.complete("tune", "win10", "")
+        if f":{function}\n" not in specs:
+            return {f"not asked for by _arguments: {specs}"}
+        return set(run("zsh", "-f", "-c", self.OPERAND, "zsh", self.file, function, prefix, program, "tune", "",
+                       env=env or self.env).split())
+
+    def settings(self):
+        return self.operand("_earshot_settings", "")
+
+    def streams(self, program, command, env):
+        if ":_earshot_streams\n" not in self.complete(command, ""):
+            return set()
+        return self.operand("_earshot_streams", "w", program, dict(self.env, **env))
 
 
 class Fish:
@@ -119,15 +165,64 @@ class Fish:
         return {"backend": self.complete("earshot -o pu"), "latency": self.complete("earshot --latency a"),
                 "quality": {word.split("=")[-1] for word in self.complete("earshot demo --quality=b")},
                 "interface": self.complete("earshot -i l"), "none": self.complete("earshot -p "),
-                "file": self.complete("earshot guest --wav /etc/pass")}
+                "file": self.complete("earshot guest --wav /etc/pass"),
+                "setting": {word.split("=")[1] for word in self.complete("earshot tune win10 latency=")} - {""},
+                "setting begun": {word.split("=")[1] for word in self.complete("earshot tune win10 latency=20 latency=a")},
+                "stream called like a key": self.complete("earshot tune latency lat") - {"latency=auto"}}
+
+    def settings(self):
+        return {word for word in self.complete("earshot tune win10 ") if word.endswith("=")}
+
+    def streams(self, program, command, env):
+        text = run("fish", "--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', self.file,
+                   f"{program} {command} w", env=dict(self.env, **env))
+        return {entry.split("\t")[0] for entry in text.splitlines()}
 
 
 # What values() must hold, as far as a shell was asked.
-VALUES = {"backend": {"pulse"}, "quality": {"best"}, "latency": {"auto"}, "none": set()}
+VALUES = {"backend": {"pulse"}, "quality": {"best"}, "latency": {"auto"}, "none": set(), "setting": {"auto"},
+          "setting begun": {"auto"}, "stream called like a key": {"latency="}}
 AMONG = {"interface": "lo", "file": "/etc/passwd"}
 
 
-def faults_of(shell, program):
+class Streams:
+    """Two streams that run, on a bus of their own. `env` is where to ask for them."""
+
+    NAMES = {"win10", "win11"}
+
+    def __init__(self, program, home):
+        self.env = dict(XDG_RUNTIME_DIR=home, DBUS_SESSION_BUS_ADDRESS=f"unix:path={home}/bus")
+        config = os.path.join(home, "config", "earshot")
+        os.makedirs(config)
+        for name in (*self.NAMES, "linux", "wo$w"):
+            with open(os.path.join(config, f"{name}.conf"), "w") as file:
+                file.write(f"shm = {home}/{name}\nbackend = null\n")
+        env = dict(os.environ, HOME=home, XDG_CONFIG_HOME=os.path.join(home, "config"), **self.env)
+        quiet = {"env": env, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.processes = [subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--nopidfile",
+                                            f"--address={self.env['DBUS_SESSION_BUS_ADDRESS']}"], **quiet)]
+        end = time.monotonic() + 20
+        while not os.path.exists(f"{home}/bus") and time.monotonic() < end:
+            time.sleep(0.02)
+        self.processes.append(subprocess.Popen([program], **quiet))
+        while not all(f'"{name}"' in self.status(program, env) for name in self.NAMES):
+            if time.monotonic() > end:
+                self.close()
+                sys.exit(f"no streams: {self.status(program, env)}")
+            time.sleep(0.05)
+
+    @staticmethod
+    def status(program, env):
+        return subprocess.run([program, "status", "--json"], env=env, capture_output=True, text=True, timeout=20,
+                              check=False).stdout
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+def faults_of(shell, program, streams):
     for command in COMMANDS:
         listed, offered = help_options(program, command), shell.options(command)
         if len(listed) < 5:
@@ -137,6 +232,12 @@ def faults_of(shell, program):
                    f"unknown to --help {sorted(offered - listed)}")
     if shell.commands() != set(COMMANDS):
         yield f"{shell.name} offers the commands {sorted(shell.commands())}"
+    if shell.settings() != live_keys(program) or len(live_keys(program)) < 2:
+        yield f"{shell.name} offers to tune {sorted(shell.settings())}, not {sorted(live_keys(program))}"
+    for command in ("status", "tune") if streams else ():
+        offered = shell.streams(program, command, streams.env)
+        if offered != streams.NAMES:
+            yield f"{shell.name}, {command}: offers the streams {sorted(offered)}"
     for what, offered in shell.values().items():
         if offered != VALUES.get(what, offered) or AMONG.get(what, next(iter(offered), None)) not in (*offered, None):
             yield f"{shell.name} offers for {what}: {sorted(offered)}"
@@ -148,12 +249,21 @@ def main():
     if help_commands(program) != set(COMMANDS):
         faults.append(f"earshot --help names the commands {sorted(help_commands(program))}")
     with tempfile.TemporaryDirectory() as home:
-        for kind in (Bash, Zsh, Fish):
-            if shutil.which(kind.name):
-                faults += faults_of(kind(directory, home), program)
-            else:
-                missing.append(kind.name)
-    print("\n".join(faults) or "the shells offer what --help lists")
+        streams = None
+        if shutil.which("dbus-daemon"):
+            streams = Streams(program, home)
+        else:
+            missing.append("dbus-daemon")
+        try:
+            for kind in (Bash, Zsh, Fish):
+                if shutil.which(kind.name):
+                    faults += faults_of(kind(directory, home), program, streams)
+                else:
+                    missing.append(kind.name)
+        finally:
+            if streams:
+                streams.close()
+    print("\n".join(faults) or "the shells offer what --help and tune list, and the streams that run")
     if missing:
         print(f"not installed, and so not tried: {', '.join(missing)}")
     return 1 if faults else 77 if missing else 0
