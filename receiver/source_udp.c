@@ -20,6 +20,7 @@
 #define LOOK_NS       (5000 * MS)  /* it does not say: a bridge may come */
 #define LINKS_NS      (100 * MS)   /* between two looks at a storm of changes */
 #define RENEW_LATE_NS (1000 * MS)  /* a membership waits so long for a moment without packets */
+#define DOUBT_NS      (500 * MS)   /* packets that came come no more: sound is to be back within a second */
 
 #define CONTROL_BYTES (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
 
@@ -40,6 +41,8 @@ struct source_udp {
     struct packets packets;
     char *interface;
     int64_t refresh_ns;
+    int64_t doubt_ns;            /* when silence is to be doubted; INT64_MAX: it is believed */
+    int64_t doubt_wait_ns;       /* and again so long after that */
     uint32_t overflows;          /* as the kernel counts them, for this socket */
     bool fed;                    /* there was something since next() said there is nothing */
     struct received received[2]; /* one for each of packets' batches */
@@ -118,6 +121,20 @@ static void follow_links(struct source_udp *s, int64_t now_ns)
     s->base.watch_ready = false;
 }
 
+/* A guest that falls silent may have nothing to say, or a switch on the way has forgotten who listens, being restarted or
+ * told to: each time after twice as long, until that is what renewing does anyway. */
+static void doubt_silence(struct source_udp *s, int64_t now_ns)
+{
+    if (s->fed) {
+        s->doubt_wait_ns = DOUBT_NS;
+        s->doubt_ns = now_ns + DOUBT_NS;
+    } else if (now_ns >= s->doubt_ns) {
+        udp_socket_doubt(&s->socket);
+        s->doubt_wait_ns *= 2;
+        s->doubt_ns = s->doubt_wait_ns < UDP_RENEW_NS ? now_ns + s->doubt_wait_ns : INT64_MAX;
+    }
+}
+
 /* Renews memberships right behind packets that have come: the next ones are farthest away then. */
 static void renew(struct source_udp *s, int64_t now_ns)
 {
@@ -134,6 +151,8 @@ static int64_t idle_until_ns(const struct source_udp *s)
     int64_t wake_ns = renew_ns < INT64_MAX ? renew_ns + RENEW_LATE_NS : INT64_MAX;
     if (s->refresh_ns < wake_ns)
         wake_ns = s->refresh_ns;
+    if (s->doubt_ns < wake_ns)
+        wake_ns = s->doubt_ns;
     return s->links_ns < wake_ns ? s->links_ns : wake_ns;
 }
 
@@ -230,6 +249,7 @@ static int source_udp_next(struct source *source, struct block *block, int64_t n
         maintain(s, now_ns);
     int found = packets_next(&s->packets, block, now_ns);
     if (!found) {
+        doubt_silence(s, now_ns);
         renew(s, now_ns);
         /* What was read ahead has left the socket: fd will not wake us for it. */
         source->wake_ns = s->packets.ahead_ready ? now_ns : idle_until_ns(s);
@@ -274,7 +294,7 @@ int source_udp_open(struct source **source, const struct source_udp_params *para
         return -ENOMEM;
     s->base = (struct source){.ops = &source_udp_ops, .kind = SOURCE_UDP, .fd = -1, .wake_ns = 0};
     s->socket = (struct udp_socket){.fd = -1, .port = params->port, .group = group};
-    s->links_ns = INT64_MAX;
+    s->links_ns = s->doubt_ns = INT64_MAX;
     for (unsigned i = 0; i < 2; i++)
         s->received[i].used = PACKETS_BATCH;
     s->packets = (struct packets){.counters = &s->base.counters, .fill = fill, .begun = note_buffer, .arg = s};

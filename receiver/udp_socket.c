@@ -179,6 +179,12 @@ int64_t udp_socket_renew_ns(const struct udp_socket *udp)
     return renew_ns;
 }
 
+void udp_socket_doubt(struct udp_socket *udp)
+{
+    for (unsigned i = 0; i < udp->joined_count; i++)
+        udp->joined[i].renew_ns = 0;
+}
+
 bool udp_socket_renew(struct udp_socket *udp, int64_t now_ns)
 {
     bool complete = true;

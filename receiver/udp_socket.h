@@ -57,6 +57,9 @@ int udp_socket_refresh(struct udp_socket *udp, const struct links *links, int64_
 int64_t udp_socket_renew_ns(const struct udp_socket *udp);
 bool udp_socket_renew(struct udp_socket *udp, int64_t now_ns);
 
+/* Something on the way may have forgotten who listens: all memberships are due to be renewed. */
+void udp_socket_doubt(struct udp_socket *udp);
+
 /* For how long the receive buffer takes in packets of so many bytes, one each packet_ns, while nobody reads it. */
 int64_t udp_socket_buffer_ns(const struct udp_socket *udp, size_t packet_bytes, int64_t packet_ns);
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bridges come late, go and come back while guests play: test_network.py bridges|chosen|port|buffer|snooping
+"""Bridges come late, go and come back while guests play: test_network.py bridges|chosen|port|buffer|forgotten|snooping
 
 The last takes 100 seconds: as long as the program's own minute between two renewals of a membership wants.
 """
@@ -192,13 +192,43 @@ def buffer(session):
     harness.check(earshot.end() == 0, "the receiver did not end in order")
 
 
-def snooping(session):
-    """A bridge that forgets listeners after 75 s, and asks nobody. See memberships_test.c."""
+def snooping_bridge(session, forgets_s):
+    """A bridge that forgets listeners after so long, and asks nobody. See memberships_test.c."""
     cable = network.Cable(session)
     cable.bridge_up("mcast_startup_query_count 1 mcast_query_interval 100000 mcast_query_response_interval 10 "
-                    "mcast_membership_interval 7500")
+                    f"mcast_membership_interval {100 * forgets_s}")
     network.ip("link set virbr0 type bridge mcast_querier 1")
     time.sleep(1)
+    return cable
+
+
+def forgotten(session):
+    """It forgets sooner than memberships are renewed, again and again."""
+    cable = snooping_bridge(session, 3)
+    with open("/proc/sys/net/ipv4/conf/virbr0/igmpv2_unsolicited_report_interval", "w") as file:
+        file.write("500")  # the kernel repeats what it reports so soon: it is not to do our work
+    earshot = receiver(session)
+    guest, log = cable.guest()
+    capture = session.capture().wait_running()
+    time.sleep(3)
+    from_ns = harness.now_ns()
+    time.sleep(12)
+    names = session.stream_names()
+    capture.stop()
+    guest.end()
+    harness.check(names == [cable.address], f"streams: {names}")
+    result = capture.analyse(log, expect_ms=LATENCY_MS, from_ns=from_ns)
+    print(f"with a switch that forgets: {harness.describe(result)}")
+    silences = [(event["to_ns"] - event["from_ns"]) / 1e9 for event in result["events"]]
+    silences = [silence_s for silence_s in silences if silence_s > 0.3]
+    harness.check(2 <= len(silences) <= 5, f"it was to forget some four times: {silences}")
+    harness.fault_row("A switch has forgotten who listens: it was restarted, or told to",
+                      "silence: a membership is renewed when what was heard falls silent, too", max(silences))
+    harness.check(earshot.end() == 0, "the receiver did not end in order")
+
+
+def snooping(session):
+    cable = snooping_bridge(session, 75)
     earshot = receiver(session)
     guest, log = cable.guest()
     capture = session.capture().wait_running()
@@ -219,7 +249,8 @@ def test():
     with harness.Session() as session:
         session.start_server(quantum=256)
         session.sink()
-        tests = {"bridges": bridges, "chosen": chosen, "port": port, "buffer": buffer, "snooping": snooping}
+        tests = {"bridges": bridges, "chosen": chosen, "port": port, "buffer": buffer, "forgotten": forgotten,
+                 "snooping": snooping}
         tests[sys.argv[1]](session)
 
 

@@ -111,20 +111,41 @@ static void renews(void **state)
     rig_open(r, &(struct source_udp_params){.port = r->port, .group = SCREAM_UDP_GROUP, .interface = "lo"});
     rig_wait(r, 0);
     int64_t joined_ns = r->now_ns;
-    send_multicast(r, SCREAM_UDP_GROUP);
-    rig_drain(r);
-    assert_int_equal(r->count, 2);
     assert_true(r->source->wake_ns <= joined_ns + 60 * RIG_SECOND);
-    rig_wait(r, 60 * RIG_SECOND + 500 * RIG_MS);
+    rig_wait(r, 60 * RIG_SECOND + 800 * RIG_MS);
     assert_int_equal(r->source->wake_ns, joined_ns + 61 * RIG_SECOND); /* nothing came, so not yet */
     send_multicast(r, SCREAM_UDP_GROUP);
     rig_drain(r);
     assert_int_equal(r->count, 2);
     joined_ns = r->now_ns;
-    assert_true(r->source->wake_ns > r->now_ns + 50 * RIG_SECOND);
+    assert_int_equal(r->source->wake_ns, joined_ns + RIG_SECOND / 2); /* done, and now silence will be doubted */
     r->now_ns = joined_ns + 61 * RIG_SECOND;
     rig_wait(r, 0); /* and nothing comes */
-    assert_true(r->source->wake_ns > r->now_ns + 50 * RIG_SECOND);
+    assert_int_equal(r->source->wake_ns, r->now_ns + RIG_SECOND);
+    send_multicast(r, SCREAM_UDP_GROUP);
+    rig_drain(r);
+    assert_int_equal(r->count, 2);
+}
+
+/* What was heard and falls silent: renewed after half a second, after one more, after two, ..., and then as always. */
+static void doubts_silence(void **state)
+{
+    struct rig *r = *state;
+    rig_open(r, &(struct source_udp_params){.port = r->port, .group = SCREAM_UDP_GROUP, .interface = "lo"});
+    rig_wait(r, 0);
+    assert_true(r->source->wake_ns > r->now_ns + 50 * RIG_SECOND); /* nobody was heard */
+    for (unsigned turn = 0; turn < 2; turn++) {
+        send_multicast(r, SCREAM_UDP_GROUP);
+        rig_drain(r);
+        for (int64_t wait_ns = RIG_SECOND / 2; wait_ns < 20 * RIG_SECOND; wait_ns *= 2) {
+            assert_int_equal(r->source->wake_ns, r->now_ns + wait_ns);
+            rig_wait(r, wait_ns - 1);
+            assert_int_equal(r->source->wake_ns, r->now_ns + 1);
+            rig_wait(r, 1);
+        }
+        rig_wait(r, 60 * RIG_SECOND); /* the last of them, and what is done each minute */
+        assert_true(r->source->wake_ns > r->now_ns + 50 * RIG_SECOND);
+    }
     send_multicast(r, SCREAM_UDP_GROUP);
     rig_drain(r);
     assert_int_equal(r->count, 2);
@@ -164,8 +185,13 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(busy_port), RIGGED(missing_interface),        RIGGED(multicast),
-        RIGGED(renews),    RIGGED(unicast_on_one_interface), cmocka_unit_test(bad_parameters),
+        RIGGED(busy_port),
+        RIGGED(missing_interface),
+        RIGGED(multicast),
+        RIGGED(renews),
+        RIGGED(doubts_silence),
+        RIGGED(unicast_on_one_interface),
+        cmocka_unit_test(bad_parameters),
     };
     return cmocka_run_group_tests_name("source_udp_network", tests, NULL, NULL);
 }
