@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Someone is stopped for 0.3 s, while a guest plays over shared memory and another one over the network: the sound heals,
-the damage is bounded and the latency is what it was.
+the damage is bounded and the latency is what it was. And all of them together for longer, which is what a host that was
+asleep looks like to who reads CLOCK_MONOTONIC and is told nothing; where that clock stands still meanwhile, and nothing but
+the device has gone on, is in the simulator's soak.
 
-test_stopped.py receiver|server|guest
+test_stopped.py receiver|server|guest|host
 """
 
 import sys
@@ -12,9 +14,13 @@ import harness
 
 LATENCY_MS = 60
 STOP_S = 0.3
+ASLEEP_S = 20.35  # what is heard from before that is early by 150 ms, which a turn of the tone tells apart
 HEALED_NS = 3000000000  # after it no corner of the sound: a guest that resumes may be late for two seconds first
 STEERED_NS = 7000000000  # after it the latency is what it was: up to 20 ms are steered away, not jumped
-TITLES = {"receiver": "Earshot", "server": "PipeWire", "guest": "The guest"}
+TITLES = {"receiver": "Earshot is", "server": "PipeWire is", "guest": "The guest is",
+          "host": "The host is asleep: Earshot, PipeWire and the guest are all"}
+OLD_NS = 150000000  # what was in the ring and the server's buffers is still played
+EARLY_MS = 20
 TRANSPORTS = {"shm": "shared memory", "udp": "network"}
 SETTLE_S = 3.5  # what the guest said before the receiver was ready is dropped within two seconds
 TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum for a while
@@ -40,21 +46,26 @@ class Lane:
         return self.capture.analyse(self.log, ppm=200, expect_ms=self.expected_ms, stall_ms=15, guest_late_ms=15, **span)
 
     def judge(self, who, settled_ns, from_ns, to_ns):
-        what = TRANSPORTS[self.transport]
+        what, stop_s = TRANSPORTS[self.transport], ASLEEP_S if who == "host" else STOP_S
         harness.check(self.earshot.running(), f"{what}: the receiver is gone")
         before = self.analyse(from_ns=settled_ns, to_ns=from_ns - 50000000)
-        during = self.analyse(from_ns=from_ns - 200000000, to_ns=to_ns + HEALED_NS)
+        # A capture that was stopped, too, has nothing of the time.
+        during = self.analyse(from_ns=to_ns if who == "host" else from_ns - 200000000, to_ns=to_ns + HEALED_NS)
         print(f"{what}, around the stop: {harness.describe(during)}")
         back = self.analyse(from_ns=to_ns)
         harness.check(back["tone_from_ns"], f"{what}: silent for good")
-        harness.fault_row(f"{TITLES[who]} is stopped for {STOP_S} s (SIGSTOP), {what}",
+        harness.fault_row(f"{TITLES[who]} stopped for {stop_s} s (SIGSTOP), {what}",
                           "one gap, then the latency that it was", (back["tone_from_ns"] - to_ns) / 1e9)
         harness.expect_clean(before, 2, f"{what}, before")
         harness.expect_latency(before, self.expected_ms, 4, f"{what}, before")
         # One hole as long as the stop, and a little more to come back; never a stutter.
         silent_ms = during["silent_ms"]
-        harness.check(silent_ms < STOP_S * 1000 + 400, f"{what}: {silent_ms:.0f} ms of silence after {STOP_S} s")
+        harness.check(silent_ms < (0 if who == "host" else stop_s * 1000) + 400,
+                      f"{what}: {silent_ms:.0f} ms of silence after {stop_s} s")
         harness.check(len(during["events"]) <= 6, f"{what}: {len(during['events'])} discontinuities from one stop")
+        if who == "host":
+            earliest_ms = self.analyse(from_ns=to_ns + OLD_NS)["latency_all"]["p1_ms"]
+            harness.check(earliest_ms > self.expected_ms - EARLY_MS, f"{what}: {earliest_ms} ms: played from before the sleep")
         harness.expect_clean(self.analyse(from_ns=to_ns + HEALED_NS), 4.5, f"{what}, after")
         harness.expect_latency(self.analyse(from_ns=to_ns + STEERED_NS), before["latency_all"]["median_ms"], TOLERANCE_MS,
                                f"{what}, after")
@@ -69,8 +80,9 @@ def test():
         settled_ns = harness.now_ns()
         time.sleep(3)
         frozen = {"receiver": [lane.earshot for lane in lanes], "server": session.server[:1],
-                  "guest": [lane.guest for lane in lanes]}[who]
-        from_ns, to_ns = harness.freeze(frozen, STOP_S)
+                  "guest": [lane.guest for lane in lanes],
+                  "host": [process for process in session.processes if process.name != "stalls"]}[who]
+        from_ns, to_ns = harness.freeze(frozen, ASLEEP_S if who == "host" else STOP_S)
         time.sleep(8.5)
         for lane in lanes:
             lane.capture.stop()
