@@ -24,6 +24,8 @@ static const struct gear gears[RATE_GEARS] = {
 #define INTEGRAL_LIMIT   200e-6
 #define TARGET_RISE      300e-6
 #define TARGET_FALL      100e-6
+#define TARGET_FALL_FAR  450e-6 /* 0.78 cents */
+#define FALL_TIME_S      100.0  /* of what is more than 10 ms too high */
 #define ACQUIRE_SLOPE    3000e-6
 #define ACQUIRE_TIME_S   0.7
 #define TARGET_TIME_S    10.0 /* half a millisecond at 50 ppm: 0.09 cents */
@@ -96,8 +98,9 @@ bool rate_locked(const struct rate_loop *loop)
 double rate_target_move(struct rate_target *target, double goal_s, double dt_s, bool acquiring)
 {
     double missing_s = goal_s - target->fill_s;
+    double fall = fmax(TARGET_FALL, fmin(-missing_s / FALL_TIME_S, TARGET_FALL_FAR));
     double slope = acquiring ? clamp(missing_s / ACQUIRE_TIME_S, ACQUIRE_SLOPE)
-                             : fmax(-TARGET_FALL, fmin(missing_s / TARGET_TIME_S, TARGET_RISE));
+                             : fmax(-fall, fmin(missing_s / TARGET_TIME_S, TARGET_RISE));
     target->fill_s += slope * dt_s;
     return slope;
 }

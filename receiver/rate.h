@@ -38,8 +38,8 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
 /* True in the last gear with a small error. */
 bool rate_locked(const struct rate_loop *loop);
 
-/* The target fill: rises by at most 300 ppm of real time, falls by at most 100, and comes in softly, so that nobody
- * hears it. In the first seconds, while the pitch is still being found, it moves by up to 3000 ppm. */
+/* The target fill: rises by at most 300 ppm of real time, falls by at most 100 - by up to 450 where it is more than 10 ms
+ * too high, which stalls leave behind - and comes in softly, so that nobody hears it. In the first seconds, while the pitch is still being found, it moves by up to 3000 ppm. */
 struct rate_target {
     double fill_s; /* where it is now */
 };

@@ -7,12 +7,19 @@
 #include <stdlib.h>
 
 /* After a fault has ended and until the next one begins: */
-#define SOUND_S    1.0   /* there is sound again, */
-#define YOUNG_S    5.0   /* of a stream, in which it goes to where what was seen of the guest wants it */
-#define QUIET_S    2.0   /* no more drop-outs come of it, */
-#define LATENCY_S  30.0  /* the loop has the latency within LATENCY_MS of its target, */
-#define TRUE_S     150.0 /* and so it is in truth: the guest's line is where the guest is */
+#define SOUND_S    1.0 /* there is sound again, */
+#define YOUNG_S    5.0 /* of a stream, in which it goes to where what was seen of the guest wants it */
+#define QUIET_S    2.0 /* no more drop-outs come of it, */
 #define LATENCY_MS 1.0
+/* the loop has the latency within LATENCY_MS of its target: what came late is caught up with after 2 s (CATCH_UP_S in
+ * playout.c); what is off by more than 20 ms then jumps (RESYNC_S), what is less goes by 1500 ppm (rate.c, second gear),
+ * and the last 2 ms by the steady loop of 0.02 Hz: ln 2 / (4 pi B); */
+#define LATENCY_S (2.0 + 0.020 / 1500e-6 + M_LN2 / (4.0 * M_PI * 0.02))
+/* and so it is in truth: the guest's line is where the guest is. A displacement shows in two averages over 2 s, and is
+ * paid back by 500 ppm: at most what is within 4 sigma, 18 ms with a timer of 15.6 ms (clock.c). What is less than 3 ms,
+ * and against a rate that changes by 100 ppm meanwhile, is within LATENCY_MS after 67 s of the loop of 0.0065 Hz with
+ * the gains sqrt(2) w dt and w^2 dt: 2.75 / w. */
+#define TRUE_S (2.0 * 2.0 + 4.0 * 0.0156 / sqrt(12.0) / 500e-6 + 2.75 / (2.0 * M_PI * 0.0065))
 
 /* At any time: */
 /* Above target: LATE_START_S, and BREAK_MAX_S of a device that is away meanwhile; RESYNC_S once that is caught up. */
@@ -23,7 +30,10 @@
 #define RATIO_LIMIT  0.0101           /* off nominal: rate.c's limit */
 #define LEVEL_MAX    (SOAK_LEVEL * 1.5) /* a lost packet is a step, and the resampler rings at it */
 #define STEP_SPARE   0.004              /* between two samples, above the tone's own slope, while nothing happens */
-#define FALL_PPM     100e-6             /* the slowest way of a target to its goal */
+/* A target's slowest way to its goal: rate_target_move(). */
+#define FALL_PPM     100e-6
+#define FALL_FAR_PPM 450e-6
+#define FALL_TIME_S  100.0
 
 #define STALE_CHUNKS 20  /* of a stream that ended and began unseen: what it may have written in the time */
 #define SHOWN        20  /* violations that are printed */
@@ -249,6 +259,15 @@ static void check_events(struct soak_check *c, const struct playout_stats *now, 
 
 /* --- the latency */
 
+/* How long a target that is so far off may need: from where it goes by FALL_FAR_PPM, nearer by what is missing over
+ * FALL_TIME_S, and at the end by FALL_PPM. */
+static double target_due_s(double off_s)
+{
+    double slow_s = FALL_PPM * FALL_TIME_S, far_s = FALL_FAR_PPM * FALL_TIME_S;
+    return fmax(off_s - far_s, 0.0) / FALL_FAR_PPM + FALL_TIME_S * log(fmin(fmax(off_s, slow_s), far_s) / slow_s) +
+           fmin(off_s, slow_s) / FALL_PPM;
+}
+
 static void check_target(struct soak_check *c, const struct playout_trace *trace, const struct playout_stats *now)
 {
     double goal_s = (double)(now->target_ns - now->device_ns) / 1e9, off_s = trace->target_s - goal_s;
@@ -257,7 +276,7 @@ static void check_target(struct soak_check *c, const struct playout_trace *trace
     c->target_max_s = fmax(c->target_max_s, trace->target_s);
     if (c->goal_s < 0.0 || fabs(goal_s - c->goal_s) > 1e-4 || fabs(off_s) <= LATENCY_MS / 1e3) {
         c->goal_s = goal_s;
-        c->goal_due_s = c->s->now_s + LATENCY_S + fabs(off_s) / FALL_PPM;
+        c->goal_due_s = c->s->now_s + LATENCY_S + target_due_s(fabs(off_s));
     }
     if (c->s->now_s > fmax(c->goal_due_s, c->end_s + LATENCY_S))
         violated(c, "the target stays %.2f ms away from where it is to go", off_s * 1e3);

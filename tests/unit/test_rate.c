@@ -221,10 +221,12 @@ static void target_slopes(void **state)
         bool acquiring;
         double limit; /* of the slope, signed */
     } rows[] = {
-        {20e-3, 60e-3, false, 300e-6  },
-        {60e-3, 20e-3, false, -100e-6 },
-        {20e-3, 60e-3, true,  3000e-6 },
-        {60e-3, 20e-3, true,  -3000e-6}
+        {20e-3,  60e-3, false, 300e-6  },
+        {28e-3,  20e-3, false, -100e-6 },
+        {60e-3,  20e-3, false, -400e-6 },
+        {200e-3, 40e-3, false, -450e-6 },
+        {20e-3,  60e-3, true,  3000e-6 },
+        {60e-3,  20e-3, true,  -3000e-6}
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct rate_target target = {.fill_s = rows[i].from_s};
