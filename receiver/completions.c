@@ -62,6 +62,7 @@ static bool is_row(const struct option_spec *spec)
 
 /* --- what an option's value may be */
 
+/* Files may come with words beside them, too. */
 enum value { VALUE_NONE, VALUE_ANY, VALUE_FILE, VALUE_INTERFACE, VALUE_WORDS };
 
 /* The single words among "auto, pipewire or null", "auto or milliseconds ..."; those with a space in them describe. */
@@ -88,11 +89,12 @@ static enum value value_of(const struct option_spec *spec, char words[WORDS_MAX]
 {
     if (!spec->arg_name)
         return VALUE_NONE;
-    if (!strcmp(spec->arg_name, "PATH") || !strcmp(spec->arg_name, "FILE"))
+    bool words_too = words_of(spec, words);
+    if (!strncmp(spec->arg_name, "PATH", 4) || !strcmp(spec->arg_name, "FILE"))
         return VALUE_FILE;
     if (spec->long_name && (!strcmp(spec->long_name, "interface") || !strcmp(spec->long_name, "bridge")))
         return VALUE_INTERFACE;
-    return words_of(spec, words) ? VALUE_WORDS : VALUE_ANY;
+    return words_too ? VALUE_WORDS : VALUE_ANY;
 }
 
 /* --- quoting */
@@ -131,7 +133,7 @@ static void bash_value(const char *command, const struct option_spec *spec)
         printf("%s:--%s", command, spec->long_name);
     fputs(") ", stdout);
     if (value == VALUE_FILE)
-        fputs("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")", stdout);
+        printf("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -W '%s' -- \"$cur\")", words);
     else if (value == VALUE_INTERFACE)
         fputs("mapfile -t COMPREPLY < <(cd /sys/class/net && compgen -W \"$(echo *)\" -- \"$cur\")", stdout);
     else if (value == VALUE_WORDS)
@@ -237,7 +239,9 @@ static void zsh_option(const struct option_spec *spec)
         quoted(spec->arg_name, ":\\", "'\\''");
         putchar(':');
     }
-    if (value == VALUE_FILE)
+    if (value == VALUE_FILE && *words)
+        printf("{compadd %s; _files}", words);
+    else if (value == VALUE_FILE)
         fputs("_files", stdout);
     else if (value == VALUE_INTERFACE)
         fputs("_net_interfaces", stdout);
@@ -328,7 +332,7 @@ static void fish_option(const char *command, const struct option_spec *spec)
         fputs(" -x", stdout);
         break;
     case VALUE_FILE:
-        fputs(" -r -F", stdout);
+        printf(" -r -F%s%s%s", *words ? " -a '" : "", words, *words ? "'" : "");
         break;
     case VALUE_INTERFACE:
         fputs(" -x -a '(__fish_print_interfaces)'", stdout);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/guest.h"
 
+#include "receiver/guest_device.h"
 #include "receiver/guest_input.h"
 #include "receiver/guest_options.h"
 #include "receiver/guest_timing.h"
@@ -35,6 +36,7 @@ struct guest {
     struct pcm_format format;
     uint16_t mask; /* as the header says it */
     uint32_t chunk_frames;
+    struct guest_device device; /* --shm auto */
     struct guest_input *input;
     struct guest_writer writer;
     struct guest_timing timing;
@@ -155,6 +157,22 @@ static int play(struct guest *guest)
     return 0;
 }
 
+/* --shm auto */
+static int find_device(struct guest *guest, char error[OPTABLE_ERROR_MAX])
+{
+    struct guest_device *device = &guest->device;
+    int result = guest_device_find(device, GUEST_DEVICE_DIRECTORY, guest->options.shm_bytes, error);
+    if (result == 0)
+        result = guest_device_enable(device, GUEST_DEVICE_DIRECTORY, error);
+    if (result != 0)
+        return result;
+    guest->options.shm_path = device->path;
+    if (device->count > 1 && !guest->options.quiet)
+        printf("%u shared memories are here: takes the one of %g MiB at %s. --size chooses.\n", device->count,
+               (double)device->bytes / (1 << 20), device->name);
+    return 0;
+}
+
 static int open_writer(struct guest *guest, char error[OPTABLE_ERROR_MAX])
 {
     const struct guest_options *options = &guest->options;
@@ -261,6 +279,8 @@ static int set_up(struct guest *guest, char error[OPTABLE_ERROR_MAX])
     int result = guest_input_open(&guest->input, &guest->options, &guest->format, error);
     if (result == 0)
         result = open_log(guest, error);
+    if (result == 0 && guest->options.shm_auto)
+        result = find_device(guest, error);
     if (result == 0)
         result = open_writer(guest, error);
     if (result == 0)

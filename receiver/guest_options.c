@@ -51,6 +51,7 @@ static int set_path(const char **path, const char *value)
 static int set_shm(void *target, const char *value)
 {
     struct guest_options *options = target;
+    options->shm_auto = strcmp(value, "auto") == 0;
     return set_path(&options->shm_path, value);
 }
 
@@ -93,6 +94,7 @@ static int set_udp(void *target, const char *value)
         return -EINVAL;
     options->port = (uint16_t)port;
     options->shm_path = NULL;
+    options->shm_auto = false;
     return 0;
 }
 
@@ -284,10 +286,10 @@ static int set_help(void *target, const char *value)
 
 /* clang-format off */
 static const struct option_spec table[] = {
-    {'m', "shm", "PATH", "a file, or a device to map",
-     "write into the ring in this file; made where there is none", set_shm},
+    {'m', "shm", "PATH|auto", "auto, a file, or a device to map",
+     "write into the ring in this file, made where there is none; auto: in a VM, its own device", set_shm},
     {0, "size", "MIB", "a size in MiB from 0.004 to 1024, like 2 or 2M",
-     "the file's size, where it has to be made or is smaller (2)", set_size},
+     "the file's size, where it has to be made or is smaller (2); the device's, with auto", set_size},
     {0, "udp", "ADDR[:PORT]", "an IPv4 address, and a port from 1 to 65535",
      "send to a host or a group instead (239.255.77.77:4010)", set_udp},
     {'i', "interface", "NAME|ADDR", "the name or the address of an interface",

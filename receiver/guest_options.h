@@ -19,6 +19,7 @@ enum guest_play { GUEST_PLAY_SIGNAL, GUEST_PLAY_WAV, GUEST_PLAY_STDIN };
 /* Strings point into argv. */
 struct guest_options {
     const char *shm_path; /* NULL: UDP */
+    bool shm_auto;        /* shm_path is none: the machine's own device is to be found */
     size_t shm_bytes;     /* 0: not given */
     struct in_addr address;
     uint16_t port;

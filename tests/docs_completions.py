@@ -70,6 +70,7 @@ class Bash:
         return {"backend": self.complete("-o", "pu"), "quality": self.complete("demo", "--quality", "=", "b"),
                 "latency": self.complete("--latency", "="), "interface": self.complete("-i", "l"),
                 "none": self.complete("-p", ""), "file": self.complete("guest", "--wav", "/etc/pass"),
+                "memory": self.complete("guest", "--shm", "au"), "memory file": self.complete("guest", "-m", "/etc/pass"),
                 "setting": self.complete("tune", "win10", "latency", "="),
                 "setting begun": self.complete("tune", "win10", "latency=20", "latency", "=", "a"),
                 "stream called like a key": self.complete("tune", "latency", "l")}
@@ -125,6 +126,7 @@ class Zsh:
         return {"backend": {word for word in words["backend"] if word.startswith("pu")},
                 "quality": {word for word in words["quality"] if word.startswith("b")},
                 "latency": words["latency"], "setting": self.operand("_earshot_settings", "latency="),
+                "memory": set(re.findall(r"(?m)^(?:\([^)]*\))?--shm=.*\{compadd (\w+); _files\}$", self.complete("guest", "-"))),
                 "setting begun": self.operand("_earshot_settings", "latency=a")}
 
     def operand(self, function, prefix, program="earshot", env=None):
@@ -166,6 +168,8 @@ class Fish:
                 "quality": {word.split("=")[-1] for word in self.complete("earshot demo --quality=b")},
                 "interface": self.complete("earshot -i l"), "none": self.complete("earshot -p "),
                 "file": self.complete("earshot guest --wav /etc/pass"),
+                "memory": self.complete("earshot guest --shm au"),
+                "memory file": self.complete("earshot guest -m /etc/pass"),
                 "setting": {word.split("=")[1] for word in self.complete("earshot tune win10 latency=")} - {""},
                 "setting begun": {word.split("=")[1] for word in self.complete("earshot tune win10 latency=20 latency=a")},
                 "stream called like a key": self.complete("earshot tune latency lat") - {"latency=auto"}}
@@ -182,7 +186,7 @@ class Fish:
 # What values() must hold, as far as a shell was asked.
 VALUES = {"backend": {"pulse"}, "quality": {"best"}, "latency": {"auto"}, "none": set(), "setting": {"auto"},
           "setting begun": {"auto"}, "stream called like a key": {"latency="}}
-AMONG = {"interface": "lo", "file": "/etc/passwd"}
+AMONG = {"interface": "lo", "file": "/etc/passwd", "memory": "auto", "memory file": "/etc/passwd"}
 
 
 class Streams:

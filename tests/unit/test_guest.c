@@ -436,6 +436,8 @@ static void wrong_options_and_failures_differ(void **state)
     assert_int_equal(guest("--shm %s/no/such", f->directory), 1);
     assert_int_equal(guest("--shm %s", f->directory), 1);
     assert_int_equal(guest("--shm /dev/null"), 1);
+    assert_int_equal(guest("--shm auto --size 1023.9"), 1);                      /* nobody has one like that */
+    assert_int_equal(guest("--shm auto --udp 127.0.0.1 --seconds 0.012 -q"), 0); /* the last one wins */
     assert_int_equal(guest("-i nosuchif0"), 1);
     assert_int_equal(guest("--udp 255.255.255.255 --seconds 0.012"), 1); /* nobody may, without SO_BROADCAST */
     assert_int_equal(guest("--udp 127.0.0.1 -i 192.0.2.1"), 1);
