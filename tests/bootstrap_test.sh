@@ -58,7 +58,7 @@ esac
 [ -e "$work/m/provides-nothing" ] || "$bin/provide"
 MANAGER
     script provide <<PROVIDE
-for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd pipewire-pulse sndiod dbus-daemon python3 ip unshare gnuplot nft systemd-analyze zsh fish ctest; do
+for tool in gcc ninja scdoc pipewire pw-cli wireplumber jackd pipewire-pulse sndiod dbus-daemon python3 ip unshare gnuplot nft systemd-analyze zsh fish qemu-system-x86_64 busybox cpio ctest; do
     [ -e "$bin/\$tool" ] || { printf '#!/bin/sh\\n'; echo 'exit 0'; } >"$bin/\$tool"
     chmod +x "$bin/\$tool"
 done
@@ -125,7 +125,7 @@ done
 machine apt-get 0
 run packages test
 # nft may be in a directory for administrators, which this test does not hide.
-check 'packages test: names all' 'cmake dbus fish gcc gnuplot-nox iproute2 jackd2 libasound2-dev libasound2-plugins libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpcap-dev libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libsndfile1-dev libsndio-dev libspa-0.2-modules libsystemd-dev ninja-build pipewire pipewire-bin pipewire-pulse pkg-config python3 scdoc sndiod systemd util-linux wireplumber zsh ' \
+check 'packages test: names all' 'busybox-static cmake cpio dbus fish gcc gnuplot-nox iproute2 jackd2 libasound2-dev libasound2-plugins libc6-dev libcmocka-dev libinih-dev libjack-jackd2-dev libjson-c-dev libmnl-dev libpcap-dev libpipewire-0.3-dev libpulse-dev libsamplerate0-dev libsndfile1-dev libsndio-dev libspa-0.2-modules libsystemd-dev ninja-build pipewire pipewire-bin pipewire-pulse pkg-config python3 qemu-system-x86 scdoc sndiod systemd util-linux wireplumber zsh ' \
     "$(echo "$output" | LC_ALL=C sort | grep -v nftables | tr '\n' ' ')"
 check 'packages: installs nothing' '' "$(cat "$noted")"
 
