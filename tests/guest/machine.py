@@ -31,11 +31,11 @@ INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in /modules/*; do insmod $module; done
+for module in /modules/*.ko; do [ ! -e $module ] || insmod $module; done
 # As a firmware leaves devices that have no driver.
 for device in /sys/bus/pci/devices/*; do
     case "$(cat $device/vendor $device/device)" in
-        0x1af4*0x1110) printf '\\0\\0' | dd of=$device/config bs=1 seek=4 conv=notrunc ;;
+        0x1af4*0x1110) printf '\\0\\0' | dd of=$device/config bs=1 seek=4 conv=notrunc 2>/dev/null ;;
     esac
 done
 if [ -d /sys/class/net/eth0 ]; then

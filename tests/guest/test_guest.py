@@ -139,12 +139,11 @@ class Case:
         return stopped_ns, harness.now_ns()
 
     def stream(self):
-        """What is said of it: one stream under its name, which plays."""
+        """One stream under its name, which plays."""
         self.machine.check()
         names, streams = self.session.stream_names(), self.session.status()
         harness.check(names == [self.link.name], f"streams in the mixer: {names}")
         harness.check(streams and len(streams) == 1 and streams[0]["state"] == "playing", f"streams: {streams}")
-        return streams[0]
 
     def wait_locked(self):
         harness.wait_for("the guest's clock to be known", lambda: (self.session.status(self.link.name) or {}).get("locked"),
@@ -159,8 +158,7 @@ class Case:
         """It has just come back, and stays."""
         time.sleep(HEALED_S + AFTER_S)
         to_ns = harness.now_ns()
-        total_ms = self.stream()["latency_ms"]["total"]
-        harness.check(abs(total_ms - LATENCY_MS) < TOLERANCE_MS, f"{fault}: a latency of {total_ms} ms")
+        self.stream()
         self.later(self.judge_silence, fault, stood_ns, gone_ns)
         self.later(self.judge_back if what == "tone" else self.judge_impulses, fault, gone_ns, to_ns)
 
@@ -200,9 +198,8 @@ class Case:
         self.row(fault, gone_ns, heard[0][2])
         healed_ns = gone_ns + int(HEALED_S * 1e9)
         train = impulses.Train(self.capture.path, healed_ns, to_ns)
-        train.expect_whole((to_ns - healed_ns) / 1e9, fault)
+        train.expect_whole((to_ns - healed_ns) / 1e9, f"after it {fault}")
         latency_ms = train.latency_ms(log, self.expected_ms)
-        print(f"after it {fault}: {len(train.found)} impulses, latency {latency_ms:.2f} ms", flush=True)
         harness.check(abs(latency_ms - self.expected_ms) < TOLERANCE_MS, f"{fault}: latency {latency_ms:.2f} ms")
 
 
