@@ -200,6 +200,7 @@ class Case:
         train = impulses.Train(self.capture.path, healed_ns, to_ns)
         train.expect_whole((to_ns - healed_ns) / 1e9, f"after it {fault}")
         latency_ms = train.latency_ms(log, self.expected_ms)
+        print(f"after it {fault}: latency {latency_ms:.2f} ms", flush=True)
         harness.check(abs(latency_ms - self.expected_ms) < TOLERANCE_MS, f"{fault}: latency {latency_ms:.2f} ms")
 
 
