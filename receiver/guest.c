@@ -23,8 +23,8 @@
 #define SECOND_NS         INT64_C(1000000000)
 #define STOP_LOOK_NS      INT64_C(50000000) /* Ctrl-C goes unnoticed for twice this at most */
 #define INPUT_WAIT_NS     INT64_C(1000000)  /* a read that took longer had to wait */
-#define DEFAULT_CHUNK_NS  INT64_C(20000000)
-#define BACKLOG_PACKETS   800 /* what the driver holds for its worker before it drops */
+#define CHUNKS_PER_SECOND 50                /* the driver's 20 ms */
+#define BACKLOG_PACKETS   800               /* what the driver holds for its worker before it drops */
 #define REAL_TIME_PRIO    10
 #define LOG_BUFFER_BYTES  65536
 #define GUEST_JITTER_SEED 1 /* the same lateness in every run: results can be repeated */
@@ -173,22 +173,35 @@ static int find_device(struct guest *guest, char error[OPTABLE_ERROR_MAX])
     return 0;
 }
 
+/* Frames in a piece of the length asked for; 0: none was. */
+static uint32_t wanted_frames(const struct guest *guest)
+{
+    double chunk_s = (double)guest->options.chunk_ns / (double)SECOND_NS;
+    return guest->options.chunk_ns ? (uint32_t)lround(fmax(1, chunk_s * guest->format.rate)) : 0;
+}
+
 static int open_writer(struct guest *guest, char error[OPTABLE_ERROR_MAX])
 {
     const struct guest_options *options = &guest->options;
     guest->mask = options->mask < 0 ? guest->format.mask : (uint16_t)options->mask;
+    uint32_t frames = wanted_frames(guest), packet_max = SCREAM_UDP_PAYLOAD_BYTES / pcm_frame_bytes(&guest->format);
+    if (!options->shm_path && frames > packet_max) {
+        snprintf(error, OPTABLE_ERROR_MAX, "--chunk %g: a packet holds at most %.3g ms of this format",
+                 (double)options->chunk_ns / 1e6, 1000.0 * packet_max / guest->format.rate);
+        return -EINVAL;
+    }
     if (!options->shm_path)
-        return guest_writer_open_udp(&guest->writer,
-                                     &(struct guest_udp_params){.address = options->address,
-                                                                .port = options->port,
-                                                                .interface = options->interface,
-                                                                .ttl = options->ttl,
-                                                                .format = guest->format,
-                                                                .mask = guest->mask,
-                                                                .packet_frames = options->packet_frames},
-                                     error);
-    double chunk_s = (double)(options->chunk_ns ? options->chunk_ns : DEFAULT_CHUNK_NS) / (double)SECOND_NS;
-    guest->chunk_frames = (uint32_t)lround(fmax(1, chunk_s * guest->format.rate));
+        return guest_writer_open_udp(
+            &guest->writer,
+            &(struct guest_udp_params){.address = options->address,
+                                       .port = options->port,
+                                       .interface = options->interface,
+                                       .ttl = options->ttl,
+                                       .format = guest->format,
+                                       .mask = guest->mask,
+                                       .packet_frames = frames ? frames : options->packet_frames},
+            error);
+    guest->chunk_frames = frames ? frames : guest->format.rate / CHUNKS_PER_SECOND;
     return guest_writer_open_shm(&guest->writer,
                                  &(struct guest_shm_params){.path = options->shm_path,
                                                             .bytes = options->shm_bytes,

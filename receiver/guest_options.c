@@ -33,12 +33,13 @@ static int parse_number(const char *value, long least, long most, long *out)
     return 0;
 }
 
-static int parse_ns(const char *value, double unit_ns, double least, double most, int64_t *out)
+static int parse_ms(const char *value, double least, double most, int64_t *out)
 {
-    double number;
-    if (parse_double(value, least, most, &number) != 0)
+    char *end;
+    double ms = strtod(value, &end);
+    if (end == value || (*end && strcmp(end, "ms") != 0) || !(ms >= least && ms <= most))
         return -EINVAL;
-    *out = llround(number * unit_ns);
+    *out = llround(ms * 1e6);
     return 0;
 }
 
@@ -219,12 +220,12 @@ static int set_ppm(void *target, const char *value)
 
 static int set_jitter(void *target, const char *value)
 {
-    return parse_ns(value, 1e6, 0, 10000, &((struct guest_options *)target)->jitter_ns);
+    return parse_ms(value, 0, 10000, &((struct guest_options *)target)->jitter_ns);
 }
 
 static int set_tick(void *target, const char *value)
 {
-    return parse_ns(value, 1e6, 0.5, 100, &((struct guest_options *)target)->tick_ns);
+    return parse_ms(value, 0.5, 100, &((struct guest_options *)target)->tick_ns);
 }
 
 static int set_burst(void *target, const char *value)
@@ -238,7 +239,7 @@ static int set_burst(void *target, const char *value)
 
 static int set_chunk(void *target, const char *value)
 {
-    return parse_ns(value, 1e6, 0.1, 1000, &((struct guest_options *)target)->chunk_ns);
+    return parse_ms(value, 0.1, 1000, &((struct guest_options *)target)->chunk_ns);
 }
 
 static int set_packet(void *target, const char *value)
@@ -257,12 +258,16 @@ static int set_seconds(void *target, const char *value)
 
 static int set_pause_every(void *target, const char *value)
 {
-    return parse_ns(value, 1e9, 0.1, 1e6, &((struct guest_options *)target)->pause_every_ns);
+    double seconds;
+    if (parse_double(value, 0.1, 1e6, &seconds) != 0)
+        return -EINVAL;
+    ((struct guest_options *)target)->pause_every_ns = llround(seconds * 1e9);
+    return 0;
 }
 
 static int set_pause(void *target, const char *value)
 {
-    return parse_ns(value, 1e6, 1, 1e8, &((struct guest_options *)target)->pause_ns);
+    return parse_ms(value, 1, 1e8, &((struct guest_options *)target)->pause_ns);
 }
 
 static int set_log(void *target, const char *value)
@@ -316,7 +321,8 @@ static const struct option_spec table[] = {
      "deliver as the driver's 10 ms timer does on this tick", set_tick},
     {0, "burst", "N", "a number from 1 to 1000", "hold back N chunks or packets, deliver them at once (1)",
      set_burst},
-    {0, "chunk", "MS", "milliseconds from 0.1 to 1000", "--shm: length of a chunk (20)", set_chunk},
+    {0, "chunk", "MS", "milliseconds from 0.1 to 1000, like 2.5 or 2.5ms",
+     "length of a chunk (--shm: 20) or a packet", set_chunk},
     {0, "packet", "FRAMES", "a number of frames from 1 to 32000",
      "UDP: frames in a packet (as many as 1152 bytes hold, split ones too)", set_packet},
     {0, "seconds", "S", "a number of seconds", "end after so much audio (never)", set_seconds},
@@ -336,8 +342,8 @@ static const char *contradiction(const struct guest_options *options)
         return "--packet goes with --udp: --chunk is the length for --shm";
     if (options->shm_path && options->interface)
         return "-i goes with --udp";
-    if (!options->shm_path && options->chunk_ns)
-        return "--chunk goes with --shm: --packet is the length for --udp";
+    if (options->packet_frames && options->chunk_ns)
+        return "--chunk and --packet both say how long a packet is: give one of them";
     if (!options->shm_path && options->shm_bytes)
         return "--size goes with --shm";
     if (options->loop && options->play != GUEST_PLAY_WAV)

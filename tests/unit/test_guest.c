@@ -309,6 +309,19 @@ static void packets_of_so_many_frames_from_another_address(void **state)
     assert_int_equal(header.channel_map, 0xFFFF);
 }
 
+static void packets_of_so_many_milliseconds(void **state)
+{
+    (void)state;
+    unsigned port;
+    int fd = listen_on_loopback(&port);
+    assert_int_equal(guest("--udp 127.0.0.1:%u --chunk 2.5ms --seconds 0.02 -q", port), 0);
+    struct scream_udp_header header;
+    uint8_t pcm[8 * 480], expected[8 * 480];
+    assert_int_equal(take_packets(fd, 480, "127.0.0.1", &header, pcm, sizeof pcm), 8);
+    expect_tone(expected, 0, 960);
+    assert_memory_equal(pcm, expected, sizeof pcm);
+}
+
 static void packets_reach_a_group_through_a_named_interface(void **state)
 {
     (void)state;
@@ -429,6 +442,8 @@ static void wrong_options_and_failures_differ(void **state)
                                         "--loop",        "--pause 100",
                                         "--burst 0",     "--shm x --packet 288",
                                         "--shm x -i lo", "--packet 20000 --bits 32",
+                                        "--chunk 2.5s",  "--chunk 5 --packet 240",
+                                        "--chunk 6.1ms", "--chunk 1 --rate 192000 --bits 32 --channels 8",
                                         "--nonsense",    "operand"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         if (guest("%s", wrong[i]) != 2)
@@ -454,6 +469,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(log_has_a_line_for_each_delivery, set_up, tear_down),
         cmocka_unit_test(packets_carry_the_tone),
         cmocka_unit_test(packets_of_so_many_frames_from_another_address),
+        cmocka_unit_test(packets_of_so_many_milliseconds),
         cmocka_unit_test(packets_reach_a_group_through_a_named_interface),
         cmocka_unit_test_setup_teardown(stdin_passes_unchanged_across_packets, set_up, tear_down),
 #ifdef EARSHOT_WAV
