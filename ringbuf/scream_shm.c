@@ -22,8 +22,9 @@ enum {
 
 /* A guest that stalled writes what it kept in one go; older than this nobody wants it. */
 #define BACKLOG_NS 300000000
-/* Lateness of one look against the next, in chunks. */
+/* Lateness of one look against the next, and what a writer that was held up hands over between two of them. */
 #define SLACK_CHUNKS 2
+#define SLACK_NS     40000000
 
 static uint16_t get16(const uint8_t *bytes)
 {
@@ -166,6 +167,12 @@ static int64_t chunks_in(int64_t span_ns, const struct scream_shm_geometry *geom
     return count > UINT16_MAX ? UINT16_MAX : count;
 }
 
+static int64_t slack_chunks(const struct scream_shm_geometry *geometry)
+{
+    int64_t count = chunks_in(SLACK_NS, geometry);
+    return count > SLACK_CHUNKS ? count : SLACK_CHUNKS;
+}
+
 struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *last,
                                              const struct scream_shm_header *now,
                                              const struct scream_shm_geometry *geometry, int64_t since_look_ns,
@@ -174,7 +181,7 @@ struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *las
     struct scream_shm_advance advance = {.step = SCREAM_SHM_SAME, .first = now->write_idx};
     int64_t elapsed = chunks_in(since_look_ns, geometry);
     int64_t backlog = chunks_in(still_ns < BACKLOG_NS ? still_ns : BACKLOG_NS, geometry);
-    int64_t limit = elapsed + elapsed / 16 + backlog + SLACK_CHUNKS;
+    int64_t limit = elapsed + elapsed / 16 + backlog + slack_chunks(geometry);
     if (limit > geometry->chunks / 2)
         limit = geometry->chunks / 2;
 
@@ -198,7 +205,7 @@ struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *las
     } else if (same) {
         advance.count = 1; /* the index moved, so its chunk is new */
         /* All that a guest was held up with, at once. What it had no time to make since its index last moved is none. */
-        int64_t most = elapsed + chunks_in(still_ns, geometry) + SLACK_CHUNKS;
+        int64_t most = elapsed + chunks_in(still_ns, geometry) + slack_chunks(geometry);
         if (jump <= most && jump <= geometry->chunks / 2 && elapsed < (geometry->chunks + 1) / 2)
             advance.stale = (uint16_t)(jump - 1);
     }

@@ -247,6 +247,26 @@ static void resyncs(void **state)
     expect(scream_shm_advance(&stereo, &now, &g, MS, MS), SCREAM_SHM_RESYNC, 0, 0);
 }
 
+/* A writer of small chunks that is held up a little has many of them at once, seen in more than one look. */
+static void small_chunks_come_in_bursts(void **state)
+{
+    (void)state;
+    struct scream_shm_header last = stereo, now = stereo;
+    last.chunk_size = now.chunk_size = 480;
+    last.max_chunks = now.max_chunks = 4000;
+    last.write_idx = 100;
+    struct scream_shm_geometry g;
+    char reason[64];
+    assert_true(scream_shm_check(&g, &now, 2 * MIB, reason, sizeof reason));
+    now.write_idx = 116;
+    expect(scream_shm_advance(&last, &now, &g, MS, MS), SCREAM_SHM_ADVANCED, 101, 16);
+    now.write_idx = 117;
+    expect(scream_shm_advance(&last, &now, &g, MS, MS), SCREAM_SHM_RESYNC, 117, 1);
+    last.write_idx = 3990;
+    now.write_idx = 6;
+    expect(scream_shm_advance(&last, &now, &g, MS, MS), SCREAM_SHM_ADVANCED, 3991, 16);
+}
+
 static void smallest_ring(void **state)
 {
     (void)state;
@@ -353,6 +373,7 @@ int main(void)
         cmocka_unit_test(random_headers),
         cmocka_unit_test(advances),
         cmocka_unit_test(resyncs),
+        cmocka_unit_test(small_chunks_come_in_bursts),
         cmocka_unit_test(smallest_ring),
         cmocka_unit_test(every_pair),
         cmocka_unit_test(overwritten_while_read),
