@@ -15,8 +15,8 @@
  */
 #include "backends/pulse.h"
 
+#include "backends/pulse_map.h"
 #include "backends/registry.h"
-#include "receiver/format.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -158,36 +158,6 @@ static enum backend_state context_state(struct backend_context *context)
 
 /* ---- the contract's streams, [main] ---- */
 
-/* PulseAudio's name of each bit of the mask. A single channel is MONO to it: as FC it would be folded into both sides
- * 3 dB down. */
-static void fill_map(pa_channel_map *map, uint8_t channels, uint16_t mask)
-{
-    static const pa_channel_position_t speakers[PCM_SPEAKERS] = {
-        PA_CHANNEL_POSITION_FRONT_LEFT,
-        PA_CHANNEL_POSITION_FRONT_RIGHT,
-        PA_CHANNEL_POSITION_FRONT_CENTER,
-        PA_CHANNEL_POSITION_LFE,
-        PA_CHANNEL_POSITION_REAR_LEFT,
-        PA_CHANNEL_POSITION_REAR_RIGHT,
-        PA_CHANNEL_POSITION_FRONT_LEFT_OF_CENTER,
-        PA_CHANNEL_POSITION_FRONT_RIGHT_OF_CENTER,
-        PA_CHANNEL_POSITION_REAR_CENTER,
-        PA_CHANNEL_POSITION_SIDE_LEFT,
-        PA_CHANNEL_POSITION_SIDE_RIGHT,
-        PA_CHANNEL_POSITION_TOP_CENTER,
-        PA_CHANNEL_POSITION_TOP_FRONT_LEFT,
-        PA_CHANNEL_POSITION_TOP_FRONT_CENTER,
-        PA_CHANNEL_POSITION_TOP_FRONT_RIGHT,
-        PA_CHANNEL_POSITION_TOP_REAR_LEFT,
-    };
-    pa_channel_map_init(map);
-    map->channels = channels;
-    for (unsigned channel = 0; channel < channels; channel++)
-        map->map[channel] = speakers[pcm_channel_speaker(mask, channel)];
-    if (channels == 1 && mask == 1u << 2)
-        map->map[0] = PA_CHANNEL_POSITION_MONO;
-}
-
 static bool stream_opening(const void *arg)
 {
     const struct backend_stream *s = arg;
@@ -239,7 +209,7 @@ static int stream_open(struct backend_context *context, struct backend_stream_pa
     s->frame_bytes = (uint32_t)(params->channels * sizeof(float));
     s->pull = params->pull;
     s->arg = params->arg;
-    fill_map(&s->map, params->channels, params->mask);
+    pulse_map_fill(&s->map, params->channels, params->mask);
     s->name = strdup(params->name);
     s->description = strdup(params->description ? params->description : params->name);
     s->target = params->target ? strdup(params->target) : NULL;
