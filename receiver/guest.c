@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/guest.h"
 
+#include "receiver/guest_capture.h"
 #include "receiver/guest_device.h"
 #include "receiver/guest_input.h"
 #include "receiver/guest_options.h"
@@ -24,10 +25,14 @@
 #define STOP_LOOK_NS      INT64_C(50000000) /* Ctrl-C goes unnoticed for twice this at most */
 #define INPUT_WAIT_NS     INT64_C(1000000)  /* a read that took longer had to wait */
 #define CHUNKS_PER_SECOND 50                /* the driver's 20 ms */
+#define CAPTURE_PERIOD    256               /* frames at 48 kHz: one of PipeWire's usual periods */
+#define SILENCE_SECONDS   5                 /* digital silence that lasts longer is nothing to send */
 #define BACKLOG_PACKETS   800               /* what the driver holds for its worker before it drops */
 #define REAL_TIME_PRIO    10
 #define LOG_BUFFER_BYTES  65536
 #define GUEST_JITTER_SEED 1 /* the same lateness in every run: results can be repeated */
+
+#define CAPTURED 1 /* as much as was asked for */
 
 enum status { STATUS_OK, STATUS_FAILED, STATUS_USAGE };
 
@@ -48,6 +53,8 @@ struct guest {
     sigset_t stop_signals;
     bool send_failed;
     uint64_t lost_packets;
+    size_t captured_bytes; /* of the unit under way */
+    uint64_t units, silent_units;
 };
 
 static int64_t now_ns(void)
@@ -173,11 +180,65 @@ static int find_device(struct guest *guest, char error[OPTABLE_ERROR_MAX])
     return 0;
 }
 
-/* Frames in a piece of the length asked for; 0: none was. */
+/* The next bytes of what is recorded; each unit goes out as it becomes complete. */
+static int deliver(void *arg, const uint8_t *pcm, size_t bytes)
+{
+    struct guest *guest = arg;
+    const size_t size = guest->writer.unit_bytes;
+    const uint64_t silent_max =
+        (uint64_t)SILENCE_SECONDS * guest->format.rate * pcm_frame_bytes(&guest->format) / size;
+    for (size_t part; bytes > 0; pcm += part, bytes -= part) {
+        part = bytes < size - guest->captured_bytes ? bytes : size - guest->captured_bytes;
+        memcpy(guest->unit + guest->captured_bytes, pcm, part);
+        guest->captured_bytes += part;
+        if (guest->captured_bytes < size)
+            return 0;
+        guest->captured_bytes = 0;
+        const bool silent = guest->unit[0] == 0 && memcmp(guest->unit, guest->unit + 1, size - 1) == 0;
+        guest->silent_units = silent ? guest->silent_units + 1 : 0;
+        int result = guest->silent_units > silent_max ? 0 : write_unit(guest, guest->units);
+        if (result != 0)
+            return result;
+        if (++guest->units >= guest->end_units)
+            return CAPTURED;
+    }
+    return 0;
+}
+
+static void drop_part(void *arg)
+{
+    ((struct guest *)arg)->captured_bytes = 0;
+}
+
+static int capture(struct guest *guest)
+{
+#ifdef EARSHOT_PULSE
+    const struct guest_capture_params params = {
+        .format = guest->format,
+        .piece_frames = guest->writer.unit_bytes / pcm_frame_bytes(&guest->format),
+        .stop_signals = &guest->stop_signals,
+        .quiet = guest->options.quiet,
+        .deliver = deliver,
+        .restart = drop_part,
+        .arg = guest,
+    };
+    int result = guest_capture_run(&params);
+    return result == CAPTURED ? 0 : result;
+#else
+    (void)guest, (void)deliver, (void)drop_part; /* guest_input_open() has refused it */
+    return -ENOTSUP;
+#endif
+}
+
+/* Frames in a piece of the length asked for; 0: the driver's. */
 static uint32_t wanted_frames(const struct guest *guest)
 {
     double chunk_s = (double)guest->options.chunk_ns / (double)SECOND_NS;
-    return guest->options.chunk_ns ? (uint32_t)lround(fmax(1, chunk_s * guest->format.rate)) : 0;
+    if (guest->options.chunk_ns)
+        return (uint32_t)lround(fmax(1, chunk_s * guest->format.rate));
+    uint32_t frames = (uint32_t)((uint64_t)guest->format.rate * CAPTURE_PERIOD / 48000);
+    bool fits = guest->options.shm_path || frames * pcm_frame_bytes(&guest->format) <= SCREAM_UDP_PAYLOAD_BYTES;
+    return guest->options.play == GUEST_PLAY_CAPTURE && !guest->options.packet_frames && fits ? frames : 0;
 }
 
 static int open_writer(struct guest *guest, char error[OPTABLE_ERROR_MAX])
@@ -314,8 +375,9 @@ static int run(struct guest *guest)
         return result == -EINVAL ? STATUS_USAGE : STATUS_FAILED;
     }
     announce(guest);
-    want_real_time();
-    result = play(guest);
+    if (guest->options.play != GUEST_PLAY_CAPTURE)
+        want_real_time();
+    result = guest->options.play == GUEST_PLAY_CAPTURE ? capture(guest) : play(guest);
     if (result < 0 && result != -ESTALE)
         fprintf(stderr, "earshot guest: cannot read what to play: %s\n", strerror(-result));
     if (guest->lost_packets > 0)

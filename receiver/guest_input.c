@@ -136,6 +136,17 @@ static ssize_t wav_frames(struct guest_input *input)
 }
 #endif
 
+static int check_capture(char error[OPTABLE_ERROR_MAX])
+{
+#ifdef EARSHOT_PULSE
+    (void)error;
+    return 0;
+#else
+    snprintf(error, OPTABLE_ERROR_MAX, "--capture: this earshot was built without libpulse (EARSHOT_PULSE)");
+    return -ENOTSUP;
+#endif
+}
+
 int guest_input_open(struct guest_input **input, const struct guest_options *options, struct pcm_format *format,
                      char error[OPTABLE_ERROR_MAX])
 {
@@ -151,8 +162,9 @@ int guest_input_open(struct guest_input **input, const struct guest_options *opt
     uint32_t rate = options->rate;
     uint8_t bits = options->bits;
     unsigned channels = options->channels;
-    if (opened->play == GUEST_PLAY_WAV) {
-        result = open_wav(opened, options, &rate, &bits, &channels, error);
+    if (opened->play == GUEST_PLAY_WAV || opened->play == GUEST_PLAY_CAPTURE) {
+        result = opened->play == GUEST_PLAY_CAPTURE ? check_capture(error)
+                                                    : open_wav(opened, options, &rate, &bits, &channels, error);
         if (result != 0)
             goto fail;
     }
@@ -227,6 +239,8 @@ char *guest_input_describe(const struct guest_input *input, char *out, size_t si
         snprintf(out, size, "standard input");
     else if (input->play == GUEST_PLAY_WAV)
         snprintf(out, size, "the file %s", input->path);
+    else if (input->play == GUEST_PLAY_CAPTURE)
+        snprintf(out, size, "what plays here");
     else if (params->kind == SIGNAL_TONE)
         snprintf(out, size, "%g Hz tone", params->hz);
     else if (params->kind == SIGNAL_PER_CHANNEL)

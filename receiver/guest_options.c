@@ -201,6 +201,13 @@ static int set_stdin(void *target, const char *value)
     return 0;
 }
 
+static int set_capture(void *target, const char *value)
+{
+    (void)value;
+    ((struct guest_options *)target)->play = GUEST_PLAY_CAPTURE;
+    return 0;
+}
+
 static int set_loop(void *target, const char *value)
 {
     (void)value;
@@ -313,6 +320,7 @@ static const struct option_spec table[] = {
      "a pulse each period P; number j's marker: P/4 + (j % 32) * P/64 later", set_impulse},
     {0, "wav", "FILE", "a WAV, FLAC or other sound file", "play a sound file, in its format", set_wav},
     {0, "stdin", NULL, NULL, "play raw PCM from standard input, in the format given", set_stdin},
+    {0, "capture", NULL, NULL, "be this computer's default output, and send what it plays to the host", set_capture},
     {0, "loop", NULL, NULL, "play the file of --wav for ever", set_loop},
     {0, "level", "DB", "a level in dB from -144 to 0", "peak (-12; impulses and sound files 0)", set_level},
     {0, "ppm", "X", "a number from -10000 to 10000", "the guest's clock runs so much faster (0)", set_ppm},
@@ -322,7 +330,7 @@ static const struct option_spec table[] = {
     {0, "burst", "N", "a number from 1 to 1000", "hold back N chunks or packets, deliver them at once (1)",
      set_burst},
     {0, "chunk", "MS", "milliseconds from 0.1 to 1000, like 2.5 or 2.5ms",
-     "length of a chunk (--shm: 20) or a packet", set_chunk},
+     "length of a chunk (--shm: 20) or a packet (--capture: 5.3)", set_chunk},
     {0, "packet", "FRAMES", "a number of frames from 1 to 32000",
      "UDP: frames in a packet (as many as 1152 bytes hold, split ones too)", set_packet},
     {0, "seconds", "S", "a number of seconds", "end after so much audio (never)", set_seconds},
@@ -350,6 +358,12 @@ static const char *contradiction(const struct guest_options *options)
         return "--loop goes with --wav";
     if (options->play == GUEST_PLAY_STDIN && !isnan(options->level_db))
         return "--level does not go with --stdin: its bytes are passed on as they are";
+    if (options->play == GUEST_PLAY_CAPTURE && !isnan(options->level_db))
+        return "--level does not go with --capture: mixers here have a volume for the output";
+    if (options->play == GUEST_PLAY_CAPTURE && (options->ppm != 0 || options->jitter_ns || options->tick_ns ||
+                                                options->burst > 1 || options->pause_every_ns))
+        return "--capture goes by this computer's own clock: leave out --ppm, --jitter, --tick, --burst and "
+               "--pause-every";
     if (options->pause_ns && !options->pause_every_ns)
         return "--pause needs --pause-every";
     return NULL;
@@ -388,7 +402,9 @@ const struct option_spec *guest_options_table(void)
 void guest_options_help(FILE *out)
 {
     fputs("Usage: earshot guest [--shm PATH | --udp ADDR[:PORT]] [options]\n"
-          "Acts as the guest's driver: plays a test signal, a sound file or standard input.\n\n",
+          "Acts as the guest's driver: plays a test signal, a sound file, standard input or, with --capture in a "
+          "Linux\n"
+          "guest, whatever that plays.\n\n",
           out);
     optable_help(table, out);
 }

@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum guest_play { GUEST_PLAY_SIGNAL, GUEST_PLAY_WAV, GUEST_PLAY_STDIN };
+enum guest_play { GUEST_PLAY_SIGNAL, GUEST_PLAY_WAV, GUEST_PLAY_STDIN, GUEST_PLAY_CAPTURE };
 
 /* Strings point into argv. */
 struct guest_options {

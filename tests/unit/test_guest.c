@@ -433,18 +433,34 @@ static void a_signal_ends_it_and_is_used_up(void **state)
 static void wrong_options_and_failures_differ(void **state)
 {
     struct fixture *f = *state;
-    static const char *const wrong[] = {"--rate 47999",  "--rate 384000",
-                                        "--bits 20",     "--channels 9",
-                                        "--udp 1.2.3",   "--udp 127.0.0.1:70000",
-                                        "--tone 24000",  "--per-channel --tone 12000",
-                                        "--level 3",     "--ppm nan",
-                                        "--chunk 20",    "--size 2",
-                                        "--loop",        "--pause 100",
-                                        "--burst 0",     "--shm x --packet 288",
-                                        "--shm x -i lo", "--packet 20000 --bits 32",
-                                        "--chunk 2.5s",  "--chunk 5 --packet 240",
-                                        "--chunk 6.1ms", "--chunk 1 --rate 192000 --bits 32 --channels 8",
-                                        "--nonsense",    "operand"};
+    static const char *const wrong[] = {"--rate 47999",
+                                        "--rate 384000",
+                                        "--bits 20",
+                                        "--channels 9",
+                                        "--udp 1.2.3",
+                                        "--udp 127.0.0.1:70000",
+                                        "--tone 24000",
+                                        "--per-channel --tone 12000",
+                                        "--level 3",
+                                        "--ppm nan",
+                                        "--chunk 20",
+                                        "--size 2",
+                                        "--loop",
+                                        "--pause 100",
+                                        "--burst 0",
+                                        "--shm x --packet 288",
+                                        "--shm x -i lo",
+                                        "--packet 20000 --bits 32",
+                                        "--chunk 2.5s",
+                                        "--chunk 5 --packet 240",
+                                        "--chunk 6.1ms",
+                                        "--chunk 1 --rate 192000 --bits 32 --channels 8",
+                                        "--capture --ppm 3",
+                                        "--capture --level -3",
+                                        "--capture --burst 2",
+                                        "--capture --loop",
+                                        "--nonsense",
+                                        "operand"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         if (guest("%s", wrong[i]) != 2)
             fail_msg("\"%s\" was not refused", wrong[i]);
