@@ -250,6 +250,7 @@ check 'uninstall: takes everything, and directories it has emptied' "$work/m/hom
     "$(find "$work/m/home/.local" -type f)"
 check 'uninstall: leaves no directory of its own' '' "$(find "$work/m/home/.local" -mindepth 1 -type d -not -name bin)"
 check 'uninstall: touches nothing outside' "$work/m/precious" "$(ls "$work/m/precious")"
+check_has 'uninstall: ends the service of guests' 'systemctl --user disable --now earshot-guest.service' "$(cat "$noted")"
 check_has 'uninstall: ends the service' 'systemctl --user disable --now earshot.service' "$(cat "$noted")"
 run uninstall
 check 'uninstall twice: fails' 1 $status

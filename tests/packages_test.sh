@@ -24,7 +24,8 @@ anything_in() { (cd "$1" && find . -mindepth 1 -not -path './var' -not -path './
 
 # What every package must hold. $1: where zsh's completion goes.
 expected_files() {
-    printf './%s\n' usr/bin/earshot usr/lib/systemd/user/earshot.service usr/lib/udev/rules.d/60-earshot-kvmfr.rules \
+    printf './%s\n' usr/bin/earshot usr/lib/systemd/user/earshot.service \
+        usr/lib/systemd/user/earshot-guest.service usr/lib/udev/rules.d/60-earshot-kvmfr.rules \
         usr/share/bash-completion/completions/earshot usr/share/fish/vendor_completions.d/earshot.fish \
         usr/share/man/man1/earshot.1 usr/share/doc/earshot/README.md usr/share/doc/earshot/LICENSE \
         usr/share/doc/earshot/doc/architecture.md "usr/share/zsh/$1/_earshot"

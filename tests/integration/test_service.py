@@ -21,6 +21,7 @@ VM = f"test{os.getpid()}"
 CHECKOUT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 RING = f"/dev/shm/scream-{VM}"
 UNIT = "earshot.service"
+GUEST_UNIT = "earshot-guest.service"
 SYSTEMD = next((path for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd") if os.path.exists(path)), None)
 BRIDGE = "earshot9"
 INSIDE = "EARSHOT_TEST_NAMESPACE"
@@ -90,15 +91,15 @@ class Manager:
     def systemctl(self, *argv, may_fail=False):
         return self.session.run("systemctl", "--user", *argv, seconds=40, may_fail=may_fail)
 
-    def shows(self, *names):
-        lines = self.systemctl("show", UNIT, *(f"--property={name}" for name in names)).splitlines()
+    def shows(self, *names, unit=UNIT):
+        lines = self.systemctl("show", unit, *(f"--property={name}" for name in names)).splitlines()
         values = dict(line.split("=", 1) for line in lines)
         return [values[name] for name in names] if len(names) > 1 else values[names[0]]
 
-    def wait_active(self, after_pid="0"):
+    def wait_active(self, after_pid="0", unit=UNIT):
         """Until it runs as another process than that. Returns its id."""
         def active():
-            state, pid = self.shows("ActiveState", "MainPID")
+            state, pid = self.shows("ActiveState", "MainPID", unit=unit)
             return state == "active" and pid not in ("0", after_pid) and pid
         return harness.wait_for("the service to be active", active, 20)
 
@@ -111,15 +112,17 @@ class Manager:
 
 
 def check_unit(manager):
-    verify = subprocess.run(["systemd-analyze", "--user", "--man=no", "verify", manager.unit], capture_output=True,
+    units = (manager.unit, os.path.join(os.path.dirname(manager.unit), GUEST_UNIT))
+    verify = subprocess.run(["systemd-analyze", "--user", "--man=no", "verify", *units], capture_output=True,
                             text=True, env=manager.session.env, timeout=30, check=False)
     said = verify.stdout + verify.stderr
     harness.check(verify.returncode == 0 and not said.strip(), f"systemd-analyze verify: {said}")
     manager.systemctl("daemon-reload")
     harness.check(manager.shows("LoadState") == "loaded", "the unit is not found below ~/.local")
     harness.check("pipewire.socket" in manager.shows("Wants"), "it does not want the sound server")
-    harness.check(not re.search("pipewire|pulse", manager.shows("Requires") + manager.shows("BindsTo")),
-                  "it requires a sound server")
+    for unit in (UNIT, GUEST_UNIT):
+        harness.check(not re.search("pipewire|pulse", "".join(manager.shows("Requires", "BindsTo", unit=unit))),
+                      f"{unit} requires a sound server")
 
 
 def status_field(pid, name):
@@ -127,11 +130,11 @@ def status_field(pid, name):
         return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
 
-def check_process(pid):
+def check_process(pid, limits=((resource.RLIMIT_RTPRIO, 95), (resource.RLIMIT_MEMLOCK, 256 << 20))):
     """The hardening holds, and takes nothing that is needed: limits, real time, shared memory."""
     harness.check(status_field(pid, "NoNewPrivs") == "1", "it may gain rights")
     harness.check(status_field(pid, "Seccomp") == "2", "no system call is filtered")
-    for kind, wanted in ((resource.RLIMIT_RTPRIO, 95), (resource.RLIMIT_MEMLOCK, 256 << 20)):
+    for kind, wanted in limits:
         # As much of it as this session may have.
         most = resource.getrlimit(kind)[1]
         wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
@@ -157,6 +160,35 @@ def bound(sock, port):
 def playing(manager):
     stream = manager.session.status(VM)
     return stream and stream["state"] == "playing" and stream
+
+
+def check_guest(manager):
+    """The other service: this session as a Linux guest's, in which nothing but PipeWire runs."""
+    session = manager.session
+    tried = subprocess.run([manager.program, "guest", "--capture", "--shm", "/no/such"], capture_output=True, text=True,
+                           timeout=10, check=False)
+    if "libpulse" in tried.stderr:
+        print("built without libpulse: no earshot-guest", flush=True)
+        return
+    harness.need("pipewire-pulse", "pactl")
+    ring = f"{RING}-of-the-guest"
+    manager.write(".config/earshot/guest.env", f"EARSHOT_GUEST=--shm {ring} --chunk 2.5ms\n")
+    manager.systemctl("start", GUEST_UNIT)
+    pid = manager.wait_active(unit=GUEST_UNIT)
+    check_process(pid, ((resource.RLIMIT_RTPRIO, 95),))
+
+    def says(words):
+        harness.wait_for(words, lambda: words in manager.shows("StatusText", unit=GUEST_UNIT))
+    says("Waiting for a sound server")
+    session.spawn("pipewire-pulse", ["pipewire-pulse"])
+    says("What plays here goes to")
+    harness.check(session.run("pactl", "get-default-sink").strip() == "earshot", "its output is not the default one")
+    harness.check(session.run("stat", "-c", "%s %a", ring).split() == [str(2 << 20), "600"], "the ring it was told to make")
+    os.remove(ring)
+    manager.systemctl("stop", GUEST_UNIT)
+    harness.check(manager.shows("Result", "ActiveState", unit=GUEST_UNIT) == ["success", "inactive"],
+                  "it did not end in order")
+    harness.wait_for("its output to be gone", lambda: "earshot" not in session.run("pactl", "list", "short", "sinks"))
 
 
 def test():
@@ -255,6 +287,7 @@ def test():
                          ["inactive", "disabled"], 20)
         harness.check(manager.shows("Result") == "success", f"it did not end in order: {manager.shows('Result')}")
         guest.end()
+        check_guest(manager)
         manager.no_orphans()
         if os.path.exists(f"{manager.home}/.local/share/doc/earshot/installed"):
             manager.bootstrap("uninstall")
