@@ -2,17 +2,14 @@
 """From a guest's publication of a chunk or packet to its first frame in the monitor of a null sink, at quantum 256,
 each chunk uniformly 0-2 ms late, at +-500 ppm; for minutes, without a discontinuity away from the machine's own stalls.
 
-latency.py [--seconds S] [--serial] [--at capture|sink] [--json FILE] [LANE ...]
+latency.py [--seconds S] [--serial] [--at capture|sink] [LANE ...]
 """
 
 import argparse
-import json
-import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
-import harness  # noqa: E402
+import figures
+import harness
 
 QUANTUM = 256
 SETTLE_S = 20
@@ -55,7 +52,7 @@ class Lane:
         self.earshot.end()
 
     def judge(self):
-        """(result, list of what was missed)"""
+        """(its figures, list of what was missed)"""
         result = self.capture.analyse(
             self.log, ppm=self.ppm, expect_ms=30 if self.wanted_ms else 60, stall_ms=1, guest_late_ms=3.2,
             from_ns=self.start_ns + int(SETTLE_S * 1e9))
@@ -63,14 +60,19 @@ class Lane:
         seconds = (result["tone_to_ns"] - result["tone_from_ns"]) / 1e9
         missed = []
         if not latency["count"]:
-            return result, ["nothing heard away from stalls"]
+            return {"lane": self.name, "count": 0}, ["nothing heard away from stalls"]
         spread = latency["p99_ms"] - latency["p1_ms"]
         # The sink's cycle is a quantum before the one that captures its monitor: see harness.UNTOLD_QUANTA.
         shift_ms = harness.UNTOLD_QUANTA * QUANTUM / 48 if self.at_sink else 0
         median = latency["median_ms"] - shift_ms
         by_second = [value for value in result["latency_by_second_ms"] if value is not None]
         first, last = by_second[:20], by_second[-20:]
-        moved = sorted(last)[len(last) // 2] - sorted(first)[len(first) // 2]
+        moved = figures.median(last) - figures.median(first)
+        row = {"lane": self.name, "transport": self.transport, "asked": LANES[self.name][1], "ppm": self.ppm,
+               "seconds": seconds, "median_ms": median, "p1_ms": latency["p1_ms"] - shift_ms,
+               "p99_ms": latency["p99_ms"] - shift_ms, "spread_ms": spread, "moved_ms": moved, "count": latency["count"],
+               "all": result["latency_all"]["count"], "breaks": result["judged_events"],
+               "excused": result["excused_events"]}
         print(f"{self.name:9} {seconds:6.1f} s  median {median:6.2f} ms, p1..p99 {latency['p1_ms'] - shift_ms:.2f}.."
               f"{latency['p99_ms'] - shift_ms:.2f} = {spread:.2f}, moved {moved:+.2f} ms, "
               f"{latency['count']} judged of {result['latency_all']['count']}, "
@@ -85,7 +87,7 @@ class Lane:
                 missed.append(f"{result['judged_events']} discontinuities")
             if abs(moved) > MOVED_MAX_MS:
                 missed.append(f"latency moved by {moved:+.2f} ms")
-        return result, missed
+        return row, missed
 
 
 def run(names, seconds, at_sink):
@@ -104,11 +106,10 @@ def run(names, seconds, at_sink):
 
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seconds", type=float, default=60 if figures.QUICK else 300)
     parser.add_argument("--serial", action="store_true", help="one lane after the other instead of all at once")
     parser.add_argument("--at", choices=("capture", "sink"), default="sink",
                         help="whose cycle tells the time: the capture's, or the sink's, a quantum before")
-    parser.add_argument("--json", help="all results into this file")
     parser.add_argument("lanes", nargs="*", metavar="LANE", help=" ".join(LANES))
     options = parser.parse_args()
     unknown = set(options.lanes) - set(LANES)
@@ -117,12 +118,11 @@ def test():
     results = {}
     for group in [[name] for name in names] if options.serial else [names]:
         results.update(run(group, options.seconds, options.at == "sink"))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({name: {"result": result, "missed": missed, "status": status}
-                       for name, (result, missed, status) in results.items()}, file, indent=1)
+    if not options.lanes:
+        figures.save("latency", [row for row, _, _ in results.values()], quantum=QUANTUM, at=options.at)
     missed = [f"{name}: {'; '.join(what)}" for name, (_, what, _) in results.items() if what]
     harness.check(not missed, "\n".join(["missed"] + missed))
 
 
-harness.main(test, attempts=1)
+if __name__ == "__main__":
+    harness.main(test, attempts=1)

@@ -9,11 +9,11 @@ many.py [--guests N] [--rounds N] [--seconds S] [--quality NAME] [--transport sh
 
 import argparse
 import os
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
-import harness  # noqa: E402
-from cpu import measure, median  # noqa: E402
+import figures
+import harness
+from cpu import measure
+from figures import median
 
 QUANTUM = 256
 FACTOR = 1.3
@@ -67,8 +67,8 @@ def arithmetic(session, options):
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--guests", type=int, default=16, choices=range(2, 17))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=1 if figures.QUICK else 3)
+    parser.add_argument("--seconds", type=int, default=8 if figures.QUICK else 15)
     parser.add_argument("--quality", default="medium", choices=("fastest", "medium", "best"))
     parser.add_argument("--transport", default="shm", choices=("shm", "udp"))
     options = parser.parse_args()
@@ -88,6 +88,9 @@ def test():
         print(f"  {'ok     ' if good else 'MISSED '} {options.guests} guests over {options.transport}, "
               f"{options.quality}: {every:.2f} % of a core, at most {limit:.2f}: one {one:.2f}, each further {each:.2f} = "
               f"{each / resampler:.2f} bare streams of {resampler:.2f} = {each / alone:.2f} of {alone:.2f}", flush=True)
+    figures.save("many", [{"guests": options.guests, "transport": options.transport, "quality": options.quality, "one": one,
+                           "every": every, "each": each, "bare_each": resampler, "arithmetic": alone, "limit": limit}],
+                 quantum=QUANTUM, factor=FACTOR)
     harness.check(good, "a further guest costs too much")
 
 

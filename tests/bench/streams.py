@@ -1,54 +1,62 @@
 # SPDX-License-Identifier: MIT
 """The program's own cost, without a sound server: so many guests over shared memory, each written by a process of its
-own, into the simulated device of backend null.
+own, into the simulated device of backend null; playing, and half a minute after the guests have ended.
 
-streams.py [--guests N ...] [--seconds S] [--quality NAME]
+streams.py [--guests N ...] [--seconds S] [--qualities NAME ...] [--no-idle]
 """
 
 import argparse
-import os
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
-import harness  # noqa: E402
-from cpu import measure  # noqa: E402
+import figures
+import harness
+from cpu import IDLE_SETTLE_S, measure
 
 LIMIT_GUESTS = 64
 LIMIT_PERCENT = 45.0  # of a core, at the quality "fastest"
 
 
-def playing(session, count, options):
-    """(percent of a core, wake-ups a second, drop-outs in all, the threads' parts)"""
+def playing(session, count, quality, options):
+    """Its row; by then the guests have ended."""
     guests = []
     for i in range(count):
         name = f"guest{i}"
-        session.config(name, shm=session.ring(name), backend="null", target="period=256", latency=60,
-                       quality=options.quality)
+        session.config(name, shm=session.ring(name), backend="null", target="period=256", latency=60, quality=quality)
         guests.append(session.guest("--shm", session.ring(name), "--jitter", 2, name=name)[0])
     earshot = session.earshot()
     harness.wait_for("the streams", lambda: len([s for s in session.status() or () if s["frames"] > 0]) == count, 30)
     percent, wakeups, parts = measure(earshot, options.seconds, settle=5)
     underruns = sum(stream["underruns"] for stream in session.status())
-    earshot.end()
+    row = {"guests": count, "quality": quality, "percent": percent, "wakeups": wakeups, "underruns": underruns}
+    print(f"  {count:2} guests, {quality}: {percent:.2f} % of a core, {percent / count:.3f} % each, "
+          f"{wakeups:.0f} wake-ups a second, {underruns} drop-outs\n          {parts}", flush=True)
     for guest in guests:
         guest.end()
-    return percent, wakeups, underruns, parts
+    if not options.no_idle and quality == "fastest":
+        percent, wakeups, parts = measure(earshot, options.seconds, settle=IDLE_SETTLE_S)
+        row.update(idle_percent=percent, idle_wakeups=wakeups)
+        print(f"     nothing to play: {percent:.3f} % of a core, {wakeups:.1f} wake-ups a second\n          {parts}", flush=True)
+    earshot.end()
+    return row
 
 
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--guests", type=int, nargs="+", default=[1, 16, LIMIT_GUESTS])
-    parser.add_argument("--seconds", type=int, default=15)
-    parser.add_argument("--quality", default="fastest", choices=("fastest", "medium", "best"))
+    parser.add_argument("--guests", type=int, nargs="+",
+                        default=[1, 16, LIMIT_GUESTS] if figures.QUICK else [1, 2, 4, 8, 16, 32, LIMIT_GUESTS])
+    parser.add_argument("--seconds", type=int, default=10 if figures.QUICK else 15)
+    parser.add_argument("--qualities", nargs="+", default=["fastest"] if figures.QUICK else ["fastest", "medium"],
+                        choices=("fastest", "medium", "best"))
+    parser.add_argument("--no-idle", action="store_true", help="playing only")
     options = parser.parse_args()
-    missed = False
-    for count in options.guests:
-        with harness.Session() as session:
-            percent, wakeups, underruns, parts = playing(session, count, options)
-        print(f"  {count:2} guests, {options.quality}: {percent:.2f} % of a core, {percent / count:.3f} % each, "
-              f"{wakeups:.0f} wake-ups a second, {underruns} drop-outs\n          {parts}", flush=True)
-        missed |= count == LIMIT_GUESTS and options.quality == "fastest" and percent >= LIMIT_PERCENT
-    harness.check(not missed, f"{LIMIT_GUESTS} streams take {LIMIT_PERCENT} % of a core or more")
+    rows = []
+    for quality in options.qualities:
+        for count in options.guests:
+            with harness.Session() as session:
+                rows.append(playing(session, count, quality, options))
+    figures.save("streams", rows, limit_guests=LIMIT_GUESTS, limit_percent=LIMIT_PERCENT)
+    harness.check(not any(row["guests"] == LIMIT_GUESTS and row["quality"] == "fastest" and
+                          row["percent"] >= LIMIT_PERCENT for row in rows),
+                  f"{LIMIT_GUESTS} streams take {LIMIT_PERCENT} % of a core or more")
 
 
 if __name__ == "__main__":

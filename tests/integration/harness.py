@@ -73,7 +73,8 @@ def build_dir():
 
 def built(name):
     """A program of this build."""
-    where = {"earshot": "", "earshot-reference": "tests/bench", "earshot-resampler-cost": "tests/bench"}.get(name, "tests/integration")
+    where = {"earshot": "", "earshot-reference": "tests/bench", "earshot-resampler-cost": "tests/bench",
+             "earshot-sim": "tests/sim"}.get(name, "tests/integration")
     path = os.path.abspath(os.path.join(build_dir(), where, name))
     if not os.access(path, os.X_OK):
         raise Skip(f"{path} is not built")

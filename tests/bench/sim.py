@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The figures that need no machine: distortion of each quality, lock times and simulated days, from earshot-sim's table of
+gates. All of it over 20 seeds takes an hour of processor time: a table that is newer than the program is used again.
+
+sim.py [--again]
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import time
+
+import figures
+import harness
+
+ROW = re.compile(r"(ok|FAIL)\s+(.+?)\s{2,}(.+?)\s+(-?[\d.]+|-?inf|-?nan) \.\. (-?[\d.]+|-?inf|-?nan)")
+STEADY = "shm tick 10.0 ms +500 ppm"
+# Without the days, and of the rest what the sections want: (file, arguments)
+QUICK_RUNS = (("quick-steady.txt", ("--seeds", "1", "--quick", "--only", "tick")), ("quick-thd.txt", ("--seeds", "1", "--only", "THD")))
+FULL_RUNS = (("sim.txt", ("--seeds", "20", "--long")),)
+
+
+def run(name, arguments, again):
+    """The table, and when it was made."""
+    program, table = harness.built("earshot-sim"), figures.path(name)
+    fresh = os.path.exists(table) and os.path.getmtime(table) > os.path.getmtime(program)
+    if not fresh or again:
+        with open(f"{table}.new", "w") as out:
+            failed = subprocess.run([program, *arguments, "--all"], stdout=out).returncode
+        harness.check(failed in (0, 1), f"earshot-sim ended with {failed}")
+        os.rename(f"{table}.new", table)
+    with open(table) as lines:
+        text = lines.read()
+    print(text.splitlines()[-1] + (f" ({name}, from before)" if fresh else ""), flush=True)
+    return text, os.path.getmtime(table)
+
+
+def rows(text):
+    """{trial: {gate: (low, high)}} over the seeds; fails where a gate did."""
+    trials, failed = {}, []
+    for line in text.splitlines():
+        match = ROW.match(line)
+        if match:
+            verdict, trial, gate, low, high = match.groups()
+            trials.setdefault(trial, {})[gate] = (float(low), float(high))
+            if verdict == "FAIL":
+                failed.append(f"{trial}: {gate}")
+    harness.check(not failed, f"gates failed: {failed}")
+    return trials
+
+
+def curve():
+    """The fill and its target of one steady trial, for the plot."""
+    trial = "_".join(re.split(r"[ +%,/]", STEADY)) + ".csv"
+    subprocess.run([harness.built("earshot-sim"), "--seeds", "1", "--only", STEADY, "--csv", figures.path("")],
+                   stdout=subprocess.DEVNULL, check=False)
+    harness.check(os.path.exists(figures.path(trial)), f"no {trial}")
+    os.replace(figures.path(trial), figures.path("lock.csv"))
+
+
+def test():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--again", action="store_true", help="run the simulator also where its table is new enough")
+    options = parser.parse_args()
+    text, made = "", []
+    for name, arguments in QUICK_RUNS if figures.QUICK else FULL_RUNS:
+        some, at = run(name, arguments, options.again)
+        text += some
+        made.append(at)
+    curve()
+    trials = rows(text)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(made)))
+    seeds = 1 if figures.QUICK else 20
+    for section, chosen in (("quality", "THD+N"), ("lock", "tick"), ("days", "24 h")):
+        found = [{"trial": trial, "gates": gates} for trial, gates in trials.items() if chosen in trial]
+        if found:
+            figures.save(section, found, measured=when, seeds=seeds)
+
+
+if __name__ == "__main__":
+    harness.main(test, attempts=1)
