@@ -82,11 +82,15 @@ class Lane:
             quality], **self.env)
         self.guest, self.log = session.guest(*writes, "--ppm", ppm, "--jitter", jitter, name=f"guest-{self.name}")
 
-    def finish(self):
+    def ask_status(self):
+        """None: it is not among the streams."""
         streams = self.session.status() or []
         # Senders that no config names are called by their address.
-        self.status = next((stream for stream in streams if stream["name"] == self.name), None) or next(
+        return next((stream for stream in streams if stream["name"] == self.name), None) or next(
             (stream for stream in streams if self.transport == "udp" and stream["source"]["kind"] != "shm"), None)
+
+    def finish(self):
+        self.status = self.ask_status()
         harness.check(self.status, f"{self.name} is not among the streams")
         if self.servers.kind not in ("alsa", "sndio"):  # a card captures by itself
             self.capture.stop()

@@ -3,10 +3,13 @@
 
 import contextlib
 import glob
+import itertools
 import os
 import subprocess
 
 import harness
+
+_numbers = itertools.count()
 
 
 class JackCapture(harness.Capture):
@@ -26,7 +29,7 @@ class JackSession(harness.Session):
 
     def __init__(self):
         super().__init__()
-        self.server_name = f"earshot-{os.getpid()}"
+        self.server_name = f"earshot-{os.getpid()}-{next(_numbers)}"
         self.env = {key: value for key, value in self.env.items() if not key.startswith("JACK_")}
         self.env.update(JACK_DEFAULT_SERVER=self.server_name, JACK_NO_AUDIO_RESERVATION="1",
                         JACK_NO_START_SERVER="1")
