@@ -106,6 +106,7 @@ struct source {
     int watch_fd;                /* > 0: another one, seldom readable; then watch_ready is set before next() */
     bool watch_ready;            /* next() clears it */
     int64_t wake_ns;             /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
+    int64_t slack_ns;            /* it does not matter if that is so much later, with others */
     struct source_status status; /* [src] writes; source_thread hands changes to main */
     struct source_counters counters;
 };

@@ -15,10 +15,12 @@
 #define BACKLOG_NS   (300 * MS) /* older audio is not worth playing any more */
 #define GAP_NS       (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
 #define GAP_CHUNKS   4
-#define RETRY_NS     (500 * MS) /* a file that is missing, or perhaps replaced, is looked for this often */
-#define SETTLE_NS    (5 * MS)   /* who has made a file needs a moment to give it its size */
-#define WATCH_NS     (100 * MS) /* between two looks at what happens in its directory */
-#define CONFIRM_NS   (1 * MS)   /* until the second look at a new header */
+#define RETRY_NS     (500 * MS)   /* a file that is missing, or perhaps replaced, is looked for this often */
+#define SETTLE_NS    (5 * MS)     /* who has made a file needs a moment to give it its size */
+#define WATCH_NS     (100 * MS)   /* between two looks at what happens in its directory */
+#define EMPTY_NS     (10000 * MS) /* and where a guest plays, what has happened is only thrown away */
+#define IDLE_SLACK   8            /* a part of the time between two looks at a ring that nobody plays into */
+#define CONFIRM_NS   (1 * MS)     /* until the second look at a new header */
 #define NOMINAL_NS   (20 * MS)
 #define LONG_IDLE_NS (3600000 * MS)
 #define STALE_IDLE_NS                                                                                                \
@@ -33,6 +35,7 @@ struct source_shm {
     struct shm_file file;
     struct shm_watch watch;
     int64_t watch_ns; /* when to listen to it again; INT64_MAX: all the time */
+    int64_t empty_ns; /* when to forget what it has gathered while a guest plays */
     int64_t check_ns; /* when to see whether the path still names this file */
     bool had_ring;    /* in this file */
 
@@ -98,8 +101,6 @@ static void close_file(struct source_shm *s)
 static int open_file(struct source_shm *s, int64_t now_ns)
 {
     shm_watch_open(&s->watch, s->path);
-    if (s->watch_ns == INT64_MAX)
-        s->base.watch_fd = s->watch.fd;
     int error = shm_file_open(&s->file, s->path);
     switch (error) {
     case 0:
@@ -123,11 +124,20 @@ static int open_file(struct source_shm *s, int64_t now_ns)
     return error;
 }
 
+/* A guest that plays holds on to its file, whatever its name is given to: seen when it stops. */
+static bool is_playing(const struct source_shm *s, int64_t now_ns)
+{
+    return s->open && now_ns - s->change_ns < RETRY_NS;
+}
+
 /* A look that brought nothing. */
 static void missed(struct source_shm *s, int64_t now_ns)
 {
     poller_missed(&s->poller, now_ns);
-    s->base.wake_ns = poller_next_ns(&s->poller);
+    int64_t latest_ns = poller_next_ns(&s->poller);
+    if (!is_playing(s, now_ns))
+        s->base.slack_ns = (latest_ns - now_ns) / IDLE_SLACK;
+    s->base.wake_ns = latest_ns - s->base.slack_ns;
 }
 
 /* The file got shorter than its header says, or has none at all. What it says next may be old. */
@@ -256,6 +266,10 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
         return;
     }
     s->check_ns = now_ns + RETRY_NS;
+    if (now_ns >= s->empty_ns) {
+        s->empty_ns = now_ns + EMPTY_NS;
+        shm_watch_happened(&s->watch, s->path);
+    }
 
     struct poller_arrival arrival = poller_seen(&s->poller, now_ns, last_look_ns, advance.count);
     s->base.wake_ns = poller_next_ns(&s->poller);
@@ -395,13 +409,9 @@ static void look(struct source_shm *s, int64_t now_ns)
 static void follow_watch(struct source_shm *s, int64_t now_ns)
 {
     bool ready = s->base.watch_ready;
-    /* A guest that still plays holds on to its file, whatever its name is given to: seen when it stops. */
-    bool playing = s->open && now_ns - s->change_ns < RETRY_NS;
-    if (shm_watch_happened(&s->watch, s->path) && !playing) {
+    if (shm_watch_happened(&s->watch, s->path) && !is_playing(s, now_ns))
         s->check_ns = s->base.wake_ns = now_ns + SETTLE_NS;
-    }
     s->watch_ns = ready ? now_ns + WATCH_NS : INT64_MAX;
-    s->base.watch_fd = ready ? 0 : s->watch.fd;
     s->base.watch_ready = false;
 }
 
@@ -417,6 +427,7 @@ static uint64_t hash(const char *text)
 static int source_shm_next(struct source *source, struct block *block, int64_t now_ns)
 {
     struct source_shm *s = (struct source_shm *)source;
+    source->slack_ns = 0;
     if (source->watch_ready || now_ns >= s->watch_ns)
         follow_watch(s, now_ns);
     if (s->block_next == s->block_count && now_ns >= source->wake_ns)
@@ -424,6 +435,8 @@ static int source_shm_next(struct source *source, struct block *block, int64_t n
     if (s->block_next == s->block_count) {
         if (source->wake_ns > s->watch_ns)
             source->wake_ns = s->watch_ns;
+        /* Each fd costs whoever waits for it, each time. */
+        source->watch_fd = s->watch_ns != INT64_MAX || is_playing(s, now_ns) ? 0 : s->watch.fd;
         return 0;
     }
     *block = s->blocks[s->block_next++];

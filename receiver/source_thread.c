@@ -46,6 +46,8 @@ struct input {
     bool told_any;
     struct source_counters counted; /* as main was told last */
     int64_t counted_ns;
+    bool more;     /* it had not said all when it was the others' turn */
+    bool readable; /* its fd, unless that is ignored */
     unsigned fruitless;
     int64_t ignore_fd_until_ns;
 };
@@ -298,6 +300,12 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
     return wake_ns;
 }
 
+/* When a source has to be called at the latest. */
+static int64_t latest_ns(const struct source *source)
+{
+    return source->wake_ns == INT64_MAX ? INT64_MAX : source->wake_ns + source->slack_ns;
+}
+
 /* Waking up costs far more than looking at a ring. Where others are due within half a millisecond, all wait for the last
  * of them: of 16 rings, 1000 wake-ups a second instead of 1700. */
 static int64_t gather(const struct source_thread *t, int64_t wake_ns)
@@ -312,23 +320,30 @@ static int64_t gather(const struct source_thread *t, int64_t wake_ns)
 }
 
 /* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
-static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, bool readable[])
+static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more)
 {
-    struct pollfd fds[2 * SOURCE_THREAD_SOURCES_MAX + 1] = {
-        {.fd = t->queue.wake_fd, .events = POLLIN}
-    };
-    nfds_t count = t->input_count + 1;
+    struct pollfd fds[2 * SOURCE_THREAD_SOURCES_MAX + 1];
+    bool *marks[2 * SOURCE_THREAD_SOURCES_MAX + 1];
+    nfds_t count = 0;
+    fds[count++] = (struct pollfd){.fd = t->queue.wake_fd, .events = POLLIN};
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];
         bool ignore = input->source->fd < 0 || now_ns < input->ignore_fd_until_ns;
-        fds[i + 1] = (struct pollfd){.fd = ignore ? -1 : input->source->fd, .events = POLLIN};
+        input->readable = false;
+        if (!ignore) {
+            marks[count] = &input->readable;
+            fds[count++] = (struct pollfd){.fd = input->source->fd, .events = POLLIN};
+        }
         if (input->source->fd >= 0 && ignore && input->ignore_fd_until_ns < wake_ns)
             wake_ns = input->ignore_fd_until_ns;
-        if (input->source->wake_ns < wake_ns)
-            wake_ns = input->source->wake_ns;
-        if (input->source->watch_fd > 0)
+        if (latest_ns(input->source) < wake_ns)
+            wake_ns = latest_ns(input->source);
+        if (input->source->watch_fd > 0) {
+            input->source->watch_ready = false;
+            marks[count] = &input->source->watch_ready;
             fds[count++] = (struct pollfd){.fd = input->source->watch_fd, .events = POLLIN};
+        }
     }
 
     wake_ns = gather(t, wake_ns);
@@ -347,12 +362,8 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more, b
     }
     if (ready > 0 && fds[0].revents)
         source_queue_drain(t->queue.wake_fd);
-    count = t->input_count + 1;
-    for (unsigned i = 0; i < t->input_count; i++) {
-        readable[i] = ready > 0 && fds[i + 1].revents;
-        if (t->inputs[i].source->watch_fd > 0)
-            t->inputs[i].source->watch_ready = ready > 0 && fds[count++].revents;
-    }
+    for (nfds_t i = 1; i < count && ready > 0; i++)
+        *marks[i] = fds[i].revents != 0;
 }
 
 static struct input *find_input(struct source_thread *t, unsigned number)
@@ -423,27 +434,53 @@ static bool run_command(struct source_thread *t, const struct source_command *co
     return post(t, &event);
 }
 
-/* What main said since. False: the inputs are not where they were. */
-static bool run_commands(struct source_thread *t)
+/* What main said since. */
+static void run_commands(struct source_thread *t)
 {
     struct source_command **end = &t->due;
     while (*end)
         end = &(*end)->next;
     *end = source_queue_take(&t->queue);
-
-    bool moved = t->due != NULL;
     while (t->due && run_command(t, t->due)) {
         struct source_command *done = t->due;
         t->due = done->next;
         free(done);
     }
-    return !moved;
+}
+
+/* Has it anything to do? */
+static bool is_due(const struct input *input, int64_t now_ns)
+{
+    const struct source *source = input->source;
+    return input->more || input->readable || source->watch_ready || source->wake_ns <= now_ns;
+}
+
+/* Lets each source that has something to do say it. Returns whether one of them was interrupted. */
+static bool run_sources(struct source_thread *t)
+{
+    bool more = false;
+    int64_t now_ns = clock_ns();
+    for (unsigned i = 0; i < t->input_count; i++) {
+        struct input *input = &t->inputs[i];
+        if (!is_due(input, now_ns))
+            continue;
+        unsigned blocks = run_source(t, input);
+        now_ns = clock_ns();
+        input->more = blocks == ROUND_MAX;
+        more = more || input->more;
+        /* A flood of garbage, or an fd in error, must not keep a processor busy. */
+        input->fruitless = input->readable && !blocks ? input->fruitless + 1 : 0;
+        if (input->fruitless >= FRUITLESS) {
+            input->ignore_fd_until_ns = now_ns + PENALTY_NS;
+            input->fruitless = FRUITLESS - 1;
+        }
+    }
+    return more;
 }
 
 static void *source_thread_main(void *arg)
 {
     struct source_thread *t = arg;
-    bool readable[SOURCE_THREAD_SOURCES_MAX] = {false};
 
     prctl(PR_SET_NAME, "earshot-src");
     prctl(PR_SET_TIMERSLACK, 1ul);
@@ -452,22 +489,10 @@ static void *source_thread_main(void *arg)
     t->awake_since_ns = clock_ns();
 
     while (!atomic_load_explicit(&t->stop, memory_order_acquire)) {
-        bool more = false;
-        if (!run_commands(t))
-            memset(readable, 0, sizeof(readable));
-        for (unsigned i = 0; i < t->input_count; i++) {
-            struct input *input = &t->inputs[i];
-            unsigned blocks = run_source(t, input);
-            more = more || blocks == ROUND_MAX;
-            /* A flood of garbage, or an fd in error, must not keep a processor busy. */
-            input->fruitless = readable[i] && !blocks ? input->fruitless + 1 : 0;
-            if (input->fruitless >= FRUITLESS) {
-                input->ignore_fd_until_ns = clock_ns() + PENALTY_NS;
-                input->fruitless = FRUITLESS - 1;
-            }
-        }
+        run_commands(t);
+        bool more = run_sources(t);
         int64_t now_ns = clock_ns(), wake_ns = tell(t, now_ns), count_ns = tell_counters(t, now_ns);
-        wait_for_work(t, count_ns < wake_ns ? count_ns : wake_ns, more, readable);
+        wait_for_work(t, count_ns < wake_ns ? count_ns : wake_ns, more);
     }
     return NULL;
 }

@@ -361,7 +361,7 @@ static void run_source(struct soak *s)
     if (s->params->kind == SOURCE_SHM) {
         while (s->source->ops->next(s->source, &block, now_ns) == 1)
             write_feed(s, &block, now_ns);
-        s->source_s = fmax(seconds_of(s->source->wake_ns), s->now_s + MIN_S);
+        s->source_s = fmax(seconds_of(s->source->wake_ns + s->source->slack_ns), s->now_s + MIN_S);
         s->source_s = fmax(s->source_s, s->source_stalled_until_s);
     } else {
         overflow(s);

@@ -82,9 +82,9 @@ void rig_run(struct rig *r, int64_t ns)
     int64_t end = r->now_ns + ns;
     r->blocks = r->flags = r->looks = r->heard_count = 0;
     r->frames = 0;
-    while (r->source->wake_ns <= end) {
-        if (r->source->wake_ns > r->now_ns)
-            r->now_ns = r->source->wake_ns;
+    while (r->source->wake_ns + r->source->slack_ns <= end) { /* as late as it may be called */
+        if (r->source->wake_ns + r->source->slack_ns > r->now_ns)
+            r->now_ns = r->source->wake_ns + r->source->slack_ns;
         struct block block;
         unsigned before = r->blocks;
         uint32_t more = 0;

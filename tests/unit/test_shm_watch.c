@@ -229,6 +229,8 @@ static void test_orphan_plays_on(void **state)
     for (unsigned i = 0; i < 100; i++) {
         scream_shm_writer_publish(&writer);
         pass(r, 20 * MS);
+        /* Nobody waits for what would not be acted on. */
+        assert_true(i < 10 || r->source->watch_fd <= 0);
         if (i == 50)
             unlink(r->path);
         if (i == 70)
@@ -239,6 +241,11 @@ static void test_orphan_plays_on(void **state)
     /* It stops: then the new file is what counts. */
     pass(r, 700 * MS);
     assert_int_equal(r->source->status.state, SOURCE_NO_RING);
+    assert_true(r->source->watch_fd > 0);
+    pass(r, SECOND);
+    unlink(r->path);
+    pass(r, 6 * MS);
+    assert_int_equal(r->source->status.state, SOURCE_NO_FILE);
     munmap(memory, BYTES);
     close(fd);
 }

@@ -128,8 +128,10 @@ static void idle_and_back(void **state)
     rig_run(r, RIG_SECOND);
     rig_open_stream(r, &rig_stereo);
     rig_play(r, 50);
+    assert_int_equal(r->source->slack_ns, 0);
     rig_run(r, 35 * RIG_SECOND);
     assert_int_equal(r->blocks, 0);
+    assert_in_range(r->source->slack_ns, 10 * RIG_MS, 20 * RIG_MS);
     rig_run(r, 60 * RIG_SECOND);
     assert_true(r->looks <= 600);
     assert_true(r->looks >= 540);
