@@ -24,6 +24,7 @@ const struct backend backend_alsa = {
     .for_auto = true,
     .last_resort = true,
     .holds_device = true,
+    .own_period = true,
     .probe = probe,
     .context_open = context_open,
     .context_state = device_backend_context_state,

@@ -82,6 +82,7 @@ struct backend {
     bool has_mixer; /* a server that has this computer's devices, or is about to: `auto` takes no last resort then */
     bool last_resort;  /* `auto` takes it once no server with a mixer has been there for a while */
     bool holds_device; /* while a stream is open nobody else can play: main closes it after a while of silence */
+    bool own_period;   /* a stream's period is a buffer of its own, and lasts from open to close */
     int64_t period_ns; /* to ask for where --latency leaves room for it; 0: 256 frames at 48 kHz */
 
     /* Is a server with a real sink reachable now? 0, or -EHOSTDOWN (no server), -ENODEV (no sink). Logs nothing. */

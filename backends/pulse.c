@@ -252,6 +252,7 @@ const struct backend backend_pulse = {
     .target_help = "the name of a sink",
     .for_auto = true,
     .has_mixer = true,
+    .own_period = true,
     .period_ns = PERIOD_NS,
     .probe = pulse_probe,
     .context_open = context_open,

@@ -270,6 +270,7 @@ const struct backend backend_sndio = {
     .title = "sndio",
     .target_help = "an audio device descriptor, such as snd/0",
     .holds_device = true,
+    .own_period = true,
     .probe = probe,
     .context_open = context_open,
     .context_state = device_backend_context_state,

@@ -35,7 +35,8 @@ struct stream {
     struct playout_stats before; /* counters of the playouts before this one */
 
     struct backend_stream *handle;
-    int64_t period_ns; /* asked for */
+    int64_t period_ns;  /* asked for */
+    bool plays_as_auto; /* the latency cannot be had: neither is a period for it of any use */
     uint8_t handle_channels;
     uint16_t handle_mask;
     bool started, idle, faded;
@@ -168,7 +169,7 @@ static bool swap_feed(struct stream *stream, int64_t now_ns)
     stream->feed = stream->next_feed;
     stream->chunk_ns = stream->next_chunk_ns;
     stream->next_feed = NULL;
-    stream->announced = stream->infeasible_told = stream->jitter_told = false;
+    stream->announced = stream->infeasible_told = stream->jitter_told = stream->plays_as_auto = false;
     stream->pause_told = false;
     stream->reported = (struct playout_stats){0};
 
@@ -184,6 +185,12 @@ static int64_t wanted_latency_ns(const struct stream *stream)
     return latency_ns && stream->params.latency_above_chunk ? latency_ns + stream->chunk_ns : latency_ns;
 }
 
+static int64_t wanted_period_ns(const struct stream *stream)
+{
+    const int64_t latency_ns = stream->plays_as_auto ? 0 : wanted_latency_ns(stream);
+    return stream_period_ns(output_backend(stream->output), latency_ns, stream->chunk_ns);
+}
+
 static int open_stream(struct stream *stream)
 {
     const struct pcm_format *format = feed_format(stream->feed);
@@ -196,7 +203,7 @@ static int open_stream(struct stream *stream)
         .channels = format->channels,
         .mask = format->mask,
         .source_rate = format->rate,
-        .period_ns = stream_period_ns(output_backend(stream->output), wanted_latency_ns(stream), stream->chunk_ns),
+        .period_ns = wanted_period_ns(stream),
         .pull = stream_pull,
         .arg = stream,
     };
@@ -311,6 +318,7 @@ static void report(struct stream *stream, const struct playout_stats *stats)
                  "%s: -t %.0f ms cannot be had, the least here is %.0f: plays as -t auto.", stream->label,
                  ms(wanted_latency_ns(stream)), ms(floor_ns(stats)));
         stream->infeasible_told = true;
+        stream->plays_as_auto = true;
     }
     if (stats->jitter_exceeds && !stream->jitter_told) {
         log_line(stream->log, LOG_LEVEL_WARNING,
@@ -387,6 +395,13 @@ static int64_t rest(struct stream *stream, int64_t now_ns)
     return INT64_MAX;
 }
 
+/* With the latency that it was for it would only run dry more often. A graph's may yet become what was asked of it. */
+static bool keeps_short_period(const struct stream *stream)
+{
+    return stream->plays_as_auto && output_backend(stream->output)->own_period &&
+           stream->period_ns < wanted_period_ns(stream);
+}
+
 int64_t stream_run(struct stream *stream, int64_t now_ns)
 {
     if (stream->faded)
@@ -418,6 +433,10 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
         stream->failure_told = false;
     }
     int64_t wake_ns = watch_playing(stream, now_ns);
+    if (keeps_short_period(stream)) {
+        stream_drop(stream);
+        return now_ns;
+    }
     if (now_ns - stream->playing_since_ns > STABLE_NS)
         stream->failures = 0;
     return wake_ns;
@@ -455,7 +474,7 @@ void stream_tune(struct stream *stream, int64_t latency_ns, int64_t max_latency_
         playout_set_latency(stream->playout, latency_ns, max_latency_ns);
     ask_period(stream, latency_ns);
     /* Said again of the new one, once it has come about. */
-    stream->infeasible_told = stream->jitter_told = false;
+    stream->infeasible_told = stream->jitter_told = stream->plays_as_auto = false;
     stream->report_ns = now_ns + REPORT_NS;
 }
 

@@ -1,9 +1,5 @@
-/* SPDX-License-Identifier: MIT
- *
- * Output and stream against a backend that fails as it is told, in a time that the test makes.
- */
-#include "receiver/stream.h"
-#include "tests/unit/said.h"
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/stream_rig.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,218 +11,10 @@
 
 #include <cmocka.h>
 
-#define MS_NS INT64_C(1000000)
-
-/* What the fake is told, and what was done to it. One at a time: cmocka runs one test after the other. */
-struct fake {
-    int probe_result, context_result, open_result, start_result;
-    enum backend_state context_state, stream_state;
-    unsigned contexts, streams, running; /* that exist, that run */
-    unsigned opens, starts, stops, asked_periods;
-    int64_t asked_ns;                    /* the last of them */
-    struct backend_stream_params params; /* of the last open */
-};
-
-static struct fake fake;
-
-static int fake_probe(const struct backend_context_params *params)
-{
-    (void)params;
-    return fake.probe_result;
-}
-
-static int fake_context_open(struct backend_context **context, const struct backend_context_params *params)
-{
-    assert_true(params->event_fd >= 0);
-    if (fake.context_result < 0)
-        return fake.context_result;
-    fake.contexts++;
-    fake.context_state = BACKEND_OK;
-    *context = (struct backend_context *)&fake.contexts;
-    return 0;
-}
-
-static enum backend_state fake_context_state(struct backend_context *context)
-{
-    assert_ptr_equal(context, &fake.contexts);
-    return fake.context_state;
-}
-
-static void fake_context_close(struct backend_context *context)
-{
-    if (!context)
-        return;
-    assert_int_equal(fake.streams, 0);
-    fake.contexts--;
-}
-
-static int fake_open(struct backend_context *context, struct backend_stream_params *params,
-                     struct backend_stream **stream)
-{
-    assert_ptr_equal(context, &fake.contexts);
-    fake.opens++;
-    if (fake.open_result < 0)
-        return fake.open_result;
-    fake.params = *params;
-    fake.streams++;
-    fake.stream_state = BACKEND_OK;
-    *stream = (struct backend_stream *)&fake.streams;
-    return 0;
-}
-
-static int fake_start(struct backend_stream *stream)
-{
-    assert_ptr_equal(stream, &fake.streams);
-    if (fake.start_result < 0)
-        return fake.start_result;
-    fake.starts++;
-    fake.running++;
-    return 0;
-}
-
-static void fake_stop(struct backend_stream *stream)
-{
-    assert_ptr_equal(stream, &fake.streams);
-    assert_int_equal(fake.running, 1);
-    fake.running--;
-    fake.stops++;
-}
-
-static enum backend_state fake_state(struct backend_stream *stream)
-{
-    assert_ptr_equal(stream, &fake.streams);
-    return fake.stream_state;
-}
-
-static void fake_close(struct backend_stream *stream)
-{
-    if (!stream)
-        return;
-    assert_int_equal(fake.running, 0);
-    fake.streams--;
-}
-
-static void fake_ask_period(struct backend_stream *stream, int64_t period_ns)
-{
-    assert_ptr_equal(stream, &fake.streams);
-    fake.asked_periods++;
-    fake.asked_ns = period_ns;
-}
-
-#define FAKE(a_name, automatic)                                                                                      \
-    {                                                                                                                \
-        .name = a_name, .title = "Fake", .for_auto = automatic, .probe = fake_probe,                                 \
-        .context_open = fake_context_open, .context_state = fake_context_state, .context_close = fake_context_close, \
-        .open = fake_open, .start = fake_start, .stop = fake_stop, .state = fake_state, .close = fake_close,         \
-        .ask_period = fake_ask_period                                                                                \
-    }
-static const struct backend backend = FAKE("fake", true);
-static const struct backend manual = FAKE("manual", false);
-
-#define FAKE_THREAD 4711
-
-static void fake_info(struct backend_stream *stream, struct backend_info *info)
-{
-    assert_ptr_equal(stream, &fake.streams);
-    *info = (struct backend_info){.text = "48 kHz, in the test", .thread = FAKE_THREAD};
-}
-
-/* One that nobody else can play through meanwhile. */
-static const struct backend exclusive = {
-    .name = "exclusive",
-    .title = "Fake",
-    .holds_device = true,
-    .probe = fake_probe,
-    .context_open = fake_context_open,
-    .context_state = fake_context_state,
-    .context_close = fake_context_close,
-    .open = fake_open,
-    .start = fake_start,
-    .stop = fake_stop,
-    .state = fake_state,
-    .close = fake_close,
-    .info = fake_info,
-};
-
-struct fixture {
-    struct said said;
-    struct output *output;
-    struct stream *stream;
-    int64_t now_ns;
-};
-
-static const struct pcm_format dvd = {.rate = 48000, .bits = 16, .channels = 2, .mask = 3};
-static const struct pcm_format cd = {.rate = 44100, .bits = 16, .channels = 2, .mask = 3};
-static const struct pcm_format surround = {.rate = 48000, .bits = 16, .channels = 6, .mask = 0x3f};
-
-static struct feed *new_feed(const struct pcm_format *format)
-{
-    struct feed *feed;
-    assert_int_equal(feed_create(&feed, format, SOURCE_SHM), 0);
-    return feed;
-}
-
-static void set_up_output(struct fixture *f, const struct backend *chosen, const struct backend *const *choices)
-{
-    memset(f, 0, sizeof(*f));
-    memset(&fake, 0, sizeof(fake));
-    said_open(&f->said);
-    struct output_params params = {.backend = chosen, .auto_choices = choices, .log = &f->said.log};
-    assert_int_equal(output_create(&f->output, &params), 0);
-    f->now_ns = 1000000 * MS_NS;
-}
-
-static void set_up_with(struct fixture *f, const struct backend *chosen)
-{
-    set_up_output(f, chosen, NULL);
-    assert_true(output_run(f->output, f->now_ns) == INT64_MAX);
-    struct stream_params params = {.name = "Desk",
-                                   .label = "10.0.0.1",
-                                   .address = "10.0.0.1",
-                                   .kind = SOURCE_UDP,
-                                   .playout = {.quality = RESAMPLER_FASTEST}};
-    assert_int_equal(stream_create(&f->stream, &params, f->output, &f->said.log), 0);
-}
-
-static void set_up(struct fixture *f)
-{
-    set_up_with(f, &backend);
-}
-
-static void tear_down(struct fixture *f)
-{
-    stream_destroy(f->stream);
-    output_destroy(f->output);
-    said_close(&f->said);
-    assert_int_equal(fake.streams, 0);
-    assert_int_equal(fake.contexts, 0);
-}
-
-/* Gives the stream a feed, and lets it take that up. */
-static void play(struct fixture *f, const struct pcm_format *format)
-{
-    stream_set_feed(f->stream, new_feed(format), 20 * MS_NS, f->now_ns);
-    stream_run(f->stream, f->now_ns);
-}
-
-static enum stream_state state_of(struct fixture *f)
-{
-    struct stream_status status;
-    stream_get_status(f->stream, &status);
-    return status.state;
-}
-
-static void pull(struct fixture *f)
-{
-    float buffer[256 * 8];
-    struct pull_time time = {.cycle_ns = f->now_ns, .rate = 48000, .clock_id = 1};
-    fake.params.pull(fake.params.arg, buffer, 256, &time);
-}
-
 static void test_auto(void **state)
 {
     (void)state;
-    static const struct backend *const choices[] = {&manual, &backend, NULL};
+    static const struct backend *const choices[] = {&fake_manual, &fake_backend, NULL};
     struct fixture f;
     set_up_output(&f, NULL, choices);
     fake.probe_result = -EHOSTDOWN;
@@ -248,7 +36,7 @@ static void test_auto(void **state)
 
     fake.probe_result = 0;
     assert_true(output_run(f.output, f.now_ns) == INT64_MAX);
-    assert_ptr_equal(output_backend(f.output), &backend);
+    assert_ptr_equal(output_backend(f.output), &fake_backend);
     assert_non_null(output_context(f.output));
     assert_int_equal(said_times(&f.said, "Playing through Fake"), 1);
 
@@ -299,7 +87,7 @@ static void test_opens_with_first_feed(void **state)
     assert_int_equal(fake.params.channels, 2);
     assert_int_equal(fake.params.mask, 3);
     assert_int_equal(fake.params.source_rate, 48000);
-    assert_true(fake.params.period_ns == stream_period_ns(&backend, 0, 20 * MS_NS));
+    assert_true(fake.params.period_ns == stream_period_ns(&fake_backend, 0, 20 * MS_NS));
     pull(&f);
     assert_int_equal(state_of(&f), STREAM_STARTING);
     tear_down(&f);
@@ -332,7 +120,7 @@ static void test_idle_closes(void **state)
 {
     (void)state;
     struct fixture f;
-    set_up_with(&f, &exclusive);
+    set_up_with(&f, &fake_exclusive);
     f.said.log.verbose = true;
     assert_int_equal(stream_thread(f.stream), 0);
     play(&f, &dvd);
@@ -370,7 +158,7 @@ static void test_busy(void **state)
 {
     (void)state;
     struct fixture f;
-    set_up_with(&f, &exclusive);
+    set_up_with(&f, &fake_exclusive);
     fake.open_result = -EBUSY;
     stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
     int64_t next_ns = f.now_ns;
@@ -510,15 +298,15 @@ static void test_period(void **state)
 {
     (void)state;
     int64_t most_ns = INT64_C(5333333), chunk_ns = 20 * MS_NS;
-    assert_true(stream_period_ns(&backend, 0, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(&backend, 200 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(&backend, 32 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(&backend, 29 * MS_NS, chunk_ns) == 4 * MS_NS);
-    assert_true(stream_period_ns(&backend, 25 * MS_NS, chunk_ns) == 2 * MS_NS);
+    assert_true(stream_period_ns(&fake_backend, 0, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&fake_backend, 200 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&fake_backend, 32 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&fake_backend, 29 * MS_NS, chunk_ns) == 4 * MS_NS);
+    assert_true(stream_period_ns(&fake_backend, 25 * MS_NS, chunk_ns) == 2 * MS_NS);
     /* What cannot be had plays as auto. */
-    assert_true(stream_period_ns(&backend, 23 * MS_NS, chunk_ns) == most_ns);
-    assert_true(stream_period_ns(&backend, 1 * MS_NS, chunk_ns) == most_ns);
-    struct backend slow = backend;
+    assert_true(stream_period_ns(&fake_backend, 23 * MS_NS, chunk_ns) == most_ns);
+    assert_true(stream_period_ns(&fake_backend, 1 * MS_NS, chunk_ns) == most_ns);
+    struct backend slow = fake_backend;
     slow.period_ns = 10 * MS_NS;
     assert_true(stream_period_ns(&slow, 0, chunk_ns) == 10 * MS_NS);
     assert_true(stream_period_ns(&slow, 60 * MS_NS, chunk_ns) == 10 * MS_NS);
@@ -544,6 +332,66 @@ static void test_latency_above_chunk(void **state)
     tear_down(&f);
 }
 
+/* The feed's guest and the device go on for `seconds`. */
+static void sound(struct fixture *f, struct feed *feed, double seconds)
+{
+    static const uint8_t silence[960 * 4];
+    const int64_t cycle_ns = 64 * INT64_C(1000000000) / 48000;
+    const uint64_t cycles = (uint64_t)(seconds * 1e9 / (double)cycle_ns);
+    for (uint64_t cycle = 0, sent = 0; cycle < cycles; cycle++, f->now_ns += cycle_ns) {
+        for (; sent * 20 * MS_NS <= cycle * (uint64_t)cycle_ns; sent++) {
+            const struct block block = {
+                .format = dvd, .data = silence, .frames = 960, .chunk_frames = 960, .arrival_ns = f->now_ns};
+            feed_write(feed, &block, f->now_ns);
+        }
+        float buffer[64 * 2];
+        const struct pull_time time = {.cycle_ns = f->now_ns,
+                                       .position_frames = (int64_t)cycle * 64,
+                                       .rate = 48000,
+                                       .delay_frames = 192,
+                                       .clock_id = fake.opens};
+        if (fake.running)
+            fake.params.pull(fake.params.arg, buffer, 64, &time);
+        if (cycle % 100 == 0)
+            stream_run(f->stream, f->now_ns);
+    }
+}
+
+/* What cannot be had plays as auto, also with the period of auto: once, and as long as nothing else is asked for. */
+static void test_period_of_auto(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const int64_t auto_ns = stream_period_ns(&fake_exclusive, 0, 20 * MS_NS);
+    set_up_with(&f, &fake_exclusive);
+    stream_tune(f.stream, 24 * MS_NS, 0, f.now_ns);
+    struct feed *feed = new_feed(&dvd);
+    stream_set_feed(f.stream, feed, 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_true(fake.params.period_ns < auto_ns / 2);
+    sound(&f, feed, 10);
+    assert_int_equal(fake.opens, 2);
+    assert_true(fake.params.period_ns == auto_ns);
+    assert_int_equal(state_of(&f), STREAM_PLAYING);
+    assert_int_equal(said_times(&f.said, "cannot be had"), 1);
+
+    stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns); /* can, with the period it asks for where it is opened anew */
+    sound(&f, feed, 1);
+    assert_int_equal(fake.opens, 2);
+    tear_down(&f);
+
+    /* A graph's period is not the stream's. */
+    set_up(&f);
+    stream_tune(f.stream, 24 * MS_NS, 0, f.now_ns);
+    feed = new_feed(&dvd);
+    stream_set_feed(f.stream, feed, 20 * MS_NS, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    sound(&f, feed, 10);
+    assert_int_equal(said_times(&f.said, "cannot be had"), 1);
+    assert_int_equal(fake.opens, 1);
+    tear_down(&f);
+}
+
 /* Another latency reaches what plays, what is opened later, and the device's period, where that can be changed. */
 static void test_tune(void **state)
 {
@@ -560,11 +408,11 @@ static void test_tune(void **state)
 
     stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
     stream_run(f.stream, f.now_ns);
-    assert_true(fake.params.period_ns == stream_period_ns(&backend, 40 * MS_NS, 20 * MS_NS));
+    assert_true(fake.params.period_ns == stream_period_ns(&fake_backend, 40 * MS_NS, 20 * MS_NS));
     stream_tune(f.stream, 25 * MS_NS, 100 * MS_NS, f.now_ns);
     assert_int_equal(fake.asked_periods, 1);
-    assert_true(fake.asked_ns == stream_period_ns(&backend, 25 * MS_NS, 20 * MS_NS));
-    assert_true(fake.asked_ns < stream_period_ns(&backend, 40 * MS_NS, 20 * MS_NS));
+    assert_true(fake.asked_ns == stream_period_ns(&fake_backend, 25 * MS_NS, 20 * MS_NS));
+    assert_true(fake.asked_ns < stream_period_ns(&fake_backend, 40 * MS_NS, 20 * MS_NS));
     /* A longer one would want more than is there: it comes when the stream is opened again. */
     stream_tune(f.stream, 100 * MS_NS, 100 * MS_NS, f.now_ns);
     assert_int_equal(fake.asked_periods, 1);
@@ -578,11 +426,11 @@ static void test_tune(void **state)
     stream_set_feed(f.stream, new_feed(&surround), 20 * MS_NS, f.now_ns);
     stream_run(f.stream, f.now_ns);
     assert_int_equal(fake.opens, 2);
-    assert_true(fake.params.period_ns == stream_period_ns(&backend, 25 * MS_NS, 20 * MS_NS));
+    assert_true(fake.params.period_ns == stream_period_ns(&fake_backend, 25 * MS_NS, 20 * MS_NS));
     tear_down(&f);
 
     /* A backend that cannot change its period is not asked; the old -t's way of counting ends. */
-    set_up_with(&f, &exclusive);
+    set_up_with(&f, &fake_exclusive);
     stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
     stream_run(f.stream, f.now_ns);
     stream_tune(f.stream, 60 * MS_NS, 0, f.now_ns);
@@ -606,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_fade),
         cmocka_unit_test(test_period),
         cmocka_unit_test(test_latency_above_chunk),
+        cmocka_unit_test(test_period_of_auto),
         cmocka_unit_test(test_tune),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
