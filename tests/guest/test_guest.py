@@ -26,6 +26,7 @@ EARLY_S = 2.0  # so long has it played when it is paused again
 HEALED_S = 3.0  # a guest that resumes may be late for two seconds first
 AFTER_S = 2.5  # judged then
 TAIL_S = LATENCY_MS / 1000 + 0.1  # so long is heard what came before
+EVIDENCE_NS = 100000000
 TITLES = {"shm": "shared memory", "udp": "network"}
 TONE = f"--tone {harness.TONE_HZ} --level -1"
 IMPULSES = f"--impulse {impulses.PERIOD}"
@@ -172,8 +173,25 @@ class Case:
         return self.capture.analyse(log, expect_ms=self.expected_ms, stall_ms=STALL_MS, guest_late_ms=STALL_MS,
                                     from_ns=from_ns, to_ns=to_ns)
 
+    def evidence(self, log, result):
+        """Around each discontinuity: whose fault it may have been."""
+        with open(log) as lines:
+            times = [int(line.split()[1]) for line in lines]
+        with open(self.session.stalls_path) as lines:
+            stalls = [tuple(map(int, line.split()[:2])) for line in lines if line.endswith("\n")]
+        for event in result["events"]:
+            from_ns, to_ns = event["from_ns"] - EVIDENCE_NS, event["to_ns"] + EVIDENCE_NS
+            stood_ms = max([(end - begin) / 1e6 for begin, end in stalls if begin < to_ns and end > from_ns], default=0)
+            gap_ms = max([(at - before) / 1e6 for before, at in zip(times, times[1:])
+                          if before < to_ns and at > from_ns - self.expected_ms * 1000000], default=0)
+            losses = [loss["frames"] for loss in result["losses"] if from_ns < loss["at_ns"] < to_ns]
+            print(f"  {event['kind']} {event['frames']:+.1f} {(event['from_ns'] - result['from_ns']) / 1e9:.2f} s in: the host "
+                  f"stood still for {stood_ms:.1f} ms, the guest published nothing for {gap_ms:.1f} ms, the capture "
+                  f"lost {losses} frames", flush=True)
+
     def judge_whole(self, log, what, from_ns, to_ns):
         result = self.analyse(log, from_ns, to_ns)
+        self.evidence(log, result)
         harness.expect_clean(result, (to_ns - from_ns) / 1e9 - 0.1, what)
         harness.expect_latency(result, self.expected_ms, TOLERANCE_MS, what)
 
