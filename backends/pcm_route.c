@@ -2,14 +2,14 @@
 #include "backends/pcm_route.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 /* Bits of the mask, as format.h names them. */
 enum speaker { FL, FR, FC, LFE, BL, BR, FLC, FRC, BC, SL, SR, TC, TFL, TFC, TFR, TBL, SPEAKERS };
 
-#define HALF_POWER 0.70710678f
-#define NONE       ROUTE_NOWHERE
+#define HALF_POWER   0.70710678f
+#define NONE         ROUTE_NOWHERE
+#define BLOCK_FRAMES 16
 
 /* Where a speaker's sound goes that is not there: as the first of its rows says of which all speakers are. */
 static const struct fallback {
@@ -138,52 +138,89 @@ static float sum(const struct pcm_route *route, unsigned channel, const float *s
     return value;
 }
 
-/* A float below 1.0 times 2^31 is still below it, so that nothing overflows. */
-static int32_t quantize(float value, unsigned bits)
+/* To nearest, within the range of `scale` (2^(bits - 1)); not a number is silence. Without calls or branches, so that
+ * compilers make wide loops of it: so far above zero a double has no room for fractions, and its low bits are the integer
+ * that the sum was rounded to. Products with powers of two are exact. */
+static inline uint32_t quantize(float sample, double scale)
 {
-    const int32_t top = (int32_t)(UINT32_MAX >> (33 - bits));
-    if (value >= 1.0f)
-        return top;
-    if (!(value > -1.0f))
-        return value <= -1.0f ? -top - 1 : 0;
-    const long rounded = lrintf(value * (float)(1u << (bits - 1)));
-    return rounded > top ? top : (int32_t)rounded;
+    double value = sample == sample ? (double)sample * scale : 0.0;
+    value = value > scale - 1.0 ? scale - 1.0 : value;
+    value = value < -scale ? -scale : value;
+    value += 0x1.8p52;
+    uint64_t word;
+    memcpy(&word, &value, sizeof word);
+    return (uint32_t)word;
 }
 
-static void store(const struct pcm_layout *layout, uint8_t *dst, float value)
+static void store16(uint8_t *restrict dst, const float *restrict src, size_t samples, double scale, unsigned shift)
 {
-    if (layout->is_float) {
-        memcpy(dst, &value, sizeof value); /* a mixer behind it may turn it down: it clips, if anybody */
-        return;
+    for (size_t i = 0; i < samples; i++) {
+        const uint16_t word = (uint16_t)(quantize(src[i], scale) << shift);
+        memcpy(dst + 2 * i, &word, sizeof word);
     }
-    const uint32_t word = (uint32_t)quantize(value, layout->bits) << layout->shift;
-    const uint16_t half = (uint16_t)word;
-    switch (layout->bytes) {
-    case 2:
-        memcpy(dst, &half, sizeof half);
-        break;
-    case 3:
-        for (unsigned i = 0; i < 3; i++)
-            dst[i] = (uint8_t)(word >> 8 * i);
-        break;
-    default:
-        memcpy(dst, &word, sizeof word);
-        break;
+}
+
+static void store24(uint8_t *restrict dst, const float *restrict src, size_t samples, double scale, unsigned shift)
+{
+    for (size_t i = 0; i < samples; i++) {
+        const uint32_t word = quantize(src[i], scale) << shift;
+        dst[3 * i] = (uint8_t)word;
+        dst[3 * i + 1] = (uint8_t)(word >> 8);
+        dst[3 * i + 2] = (uint8_t)(word >> 16);
     }
+}
+
+static void store32(uint8_t *restrict dst, const float *restrict src, size_t samples, double scale, unsigned shift)
+{
+    for (size_t i = 0; i < samples; i++) {
+        const uint32_t word = quantize(src[i], scale) << shift;
+        memcpy(dst + 4 * i, &word, sizeof word);
+    }
+}
+
+static void store(const struct pcm_layout *layout, uint8_t *dst, const float *src, size_t samples)
+{
+    const double scale = (double)(1u << (layout->bits - 1));
+    if (layout->is_float)
+        memcpy(dst, src, samples * sizeof *src); /* a mixer behind it may turn it down: it clips, if anybody */
+    else if (layout->bytes == 2)
+        store16(dst, src, samples, scale, layout->shift);
+    else if (layout->bytes == 3)
+        store24(dst, src, samples, scale, layout->shift);
+    else
+        store32(dst, src, samples, scale, layout->shift);
+}
+
+/* Is each output the input of its number? */
+static bool is_straight(const struct pcm_route *route)
+{
+    bool straight = route->plain && route->in == route->out;
+    for (unsigned c = 0; c < route->out && straight; c++)
+        straight = route->from[c] == c;
+    return straight;
 }
 
 void pcm_route_run(const struct pcm_route *route, const struct pcm_layout *layout, void *dst, const float *src,
                    uint32_t frames)
 {
+    if (is_straight(route)) {
+        store(layout, dst, src, (size_t)frames * route->out);
+        return;
+    }
+    float block[BLOCK_FRAMES * ROUTE_OUT_MAX];
     uint8_t *at = dst;
-    for (uint32_t i = 0; i < frames; i++, src += route->in) {
-        for (unsigned c = 0; c < route->out; c++, at += layout->bytes) {
-            float value = 0.0f;
-            if (!route->plain)
-                value = sum(route, c, src);
-            else if (route->from[c] != NONE)
-                value = src[route->from[c]];
-            store(layout, at, value);
-        }
+    for (uint32_t done = 0; done < frames;) {
+        const uint32_t piece = frames - done < BLOCK_FRAMES ? frames - done : BLOCK_FRAMES;
+        float *to = block;
+        for (uint32_t i = 0; i < piece; i++, src += route->in)
+            for (unsigned c = 0; c < route->out; c++) {
+                if (!route->plain)
+                    *to++ = sum(route, c, src);
+                else
+                    *to++ = route->from[c] == NONE ? 0.0f : src[route->from[c]];
+            }
+        store(layout, at, block, (size_t)piece * route->out);
+        at += (size_t)piece * route->out * layout->bytes;
+        done += piece;
     }
 }

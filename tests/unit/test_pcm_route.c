@@ -173,6 +173,54 @@ static void integers(void **state)
         assert_int_equal(written(&s16, (float)value / 32768), value);
 }
 
+/* What a wide loop makes of many is what becomes of each by itself, the odd ones at the end included. */
+static void many_are_as_one(void **state)
+{
+    (void)state;
+    static const uint8_t stereo[] = {FL, FR}, swapped[] = {FR, NONE, FL};
+    static const struct pcm_layout layouts[] = {
+        {.bits = 16,  .bytes = 2},
+        {.bits = 24,           .bytes = 3},
+        {.bits = 20,.bytes = 3, .shift = 4},
+        {.bits = 32,  .bytes = 4},
+        {.bits = 24, .bytes = 4, .shift = 8},
+        {
+         .is_float = true,
+         .bytes = 4,
+         }
+    };
+    enum { FRAMES = 101 };
+    float in[2 * FRAMES];
+    uint32_t random = 1;
+    for (unsigned i = 0; i < 2 * FRAMES; i++) {
+        random = random * 1664525u + 1013904223u;
+        in[i] = (float)(int32_t)random / 0x1p31f * (i % 7 == 0 ? 2.0f : i % 5 == 0 ? 1e-5f : 1.0f);
+    }
+    in[7] = NAN;
+    for (size_t k = 0; k < sizeof layouts / sizeof layouts[0]; k++) {
+        const struct pcm_layout *layout = &layouts[k];
+        for (unsigned out = 2; out <= 3; out++) {
+            uint8_t at_once[4 * 3 * FRAMES], one[4 * 3];
+            struct pcm_route r;
+            assert_int_equal(pcm_route_init(&r, 3, out == 2 ? stereo : swapped, out), 0);
+            pcm_route_run(&r, layout, at_once, in, FRAMES);
+            for (unsigned i = 0; i < FRAMES; i++) {
+                pcm_route_run(&r, layout, one, in + 2 * i, 1);
+                assert_memory_equal(at_once + (size_t)i * out * layout->bytes, one, (size_t)out * layout->bytes);
+                for (unsigned c = 0; c < out && !layout->is_float; c++) {
+                    float value = out == 2 ? in[2 * i + c] : c == 1 ? 0.0f : in[2 * i + (c == 0)];
+                    const double scale = ldexp(1.0, layout->bits - 1);
+                    double wanted = isnan(value) ? 0.0 : fmax(fmin(rint(value * scale), scale - 1.0), -scale);
+                    int32_t word = 0;
+                    memcpy((uint8_t *)&word + 4 - layout->bytes, one + c * layout->bytes, layout->bytes);
+                    word >>= 32 - 8 * layout->bytes;
+                    assert_int_equal(word >> layout->shift, (int32_t)wanted);
+                }
+            }
+        }
+    }
+}
+
 static void floats_pass(void **state)
 {
     (void)state;
@@ -189,7 +237,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(own_speakers), cmocka_unit_test(other_speakers), cmocka_unit_test(nothing_lost),
-        cmocka_unit_test(defaults),     cmocka_unit_test(integers),       cmocka_unit_test(floats_pass),
+        cmocka_unit_test(defaults),     cmocka_unit_test(integers),       cmocka_unit_test(many_are_as_one),
+        cmocka_unit_test(floats_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
