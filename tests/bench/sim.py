@@ -2,7 +2,9 @@
 """The figures that need no machine: distortion of each quality, lock times and simulated days, from earshot-sim's table of
 gates. All of it over 20 seeds takes an hour of processor time: a table that is newer than the program is used again.
 
-sim.py [--again]
+sim.py [--again | --table FILE]
+
+FILE: what earshot-sim --all printed elsewhere, over 20 seeds and --long.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import time
 import figures
 import harness
 
+DONE = re.compile(r"\d+ trials, \d+ gates, \d+ failed")
 ROW = re.compile(r"(ok|FAIL)\s+(.+?)\s{2,}(.+?)\s+(-?[\d.]+|-?inf|-?nan) \.\. (-?[\d.]+|-?inf|-?nan)")
 STEADY = "shm tick 10.0 ms +500 ppm"
 # Without the days, and of the rest what the sections want: (file, arguments)
@@ -30,10 +33,18 @@ def run(name, arguments, again):
             failed = subprocess.run([program, *arguments, "--all"], stdout=out).returncode
         harness.check(failed in (0, 1), f"earshot-sim ended with {failed}")
         os.rename(f"{table}.new", table)
+    return read(table)
+
+
+def read(table):
+    """As run()."""
     with open(table) as lines:
         text = lines.read()
-    print(text.splitlines()[-1] + (f" ({name}, from before)" if fresh else ""), flush=True)
-    return text, os.path.getmtime(table)
+    done = DONE.search(text)
+    harness.check(done, f"{table} is not complete")
+    made = os.path.getmtime(table)
+    print(f"{done[0]}, {os.path.basename(table)} of {time.strftime('%H:%M', time.localtime(made))}", flush=True)
+    return text, made
 
 
 def rows(text):
@@ -62,20 +73,19 @@ def curve():
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--again", action="store_true", help="run the simulator also where its table is new enough")
+    parser.add_argument("--table", metavar="FILE", help="a table that was made elsewhere")
     options = parser.parse_args()
-    text, made = "", []
-    for name, arguments in QUICK_RUNS if figures.QUICK else FULL_RUNS:
-        some, at = run(name, arguments, options.again)
-        text += some
-        made.append(at)
+    quick = figures.QUICK and not options.table
+    runs = QUICK_RUNS if quick else FULL_RUNS
+    tables = [read(options.table)] if options.table else [run(*one, options.again) for one in runs]
     curve()
-    trials = rows(text)
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(made)))
-    seeds = 1 if figures.QUICK else 20
+    trials = rows("".join(text for text, _ in tables))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(made for _, made in tables)))
+    seeds = 1 if quick else 20
     for section, chosen in (("quality", "THD+N"), ("lock", "tick"), ("days", "24 h")):
         found = [{"trial": trial, "gates": gates} for trial, gates in trials.items() if chosen in trial]
         if found:
-            figures.save(section, found, measured=when, seeds=seeds)
+            figures.save(section, found, measured=when, quick=quick, seeds=seeds)
 
 
 if __name__ == "__main__":
