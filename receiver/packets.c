@@ -112,7 +112,7 @@ static struct packet_sender *find_sender(struct packets *p, struct in_addr addre
         if (sender->used && sender->name.id == address.s_addr)
             return sender;
         if (!sender->used) {
-            unused = sender;
+            unused = unused ? unused : sender; /* the first: that is where it is looked for next time */
         } else if (!sender->name.claimed) {
             strangers++;
             bool settled = sender->agreed && now_ns - sender->heard_ns < SETTLED_NS;
