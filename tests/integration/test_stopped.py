@@ -4,7 +4,7 @@ the damage is bounded and the latency is what it was. And all of them together f
 asleep looks like to who reads CLOCK_MONOTONIC and is told nothing; where that clock stands still meanwhile, and nothing but
 the device has gone on, is in the simulator's soak.
 
-test_stopped.py receiver|server|guest|host
+test_stopped.py ends|server|host    ends: a receiver, and another one's guest
 """
 
 import sys
@@ -27,13 +27,14 @@ TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum fo
 
 
 class Lane:
-    """A guest, its receiver and its sink."""
+    """A guest, its receiver and its sink, and who is stopped."""
 
-    def __init__(self, session, transport):
+    def __init__(self, session, who, transport):
+        self.who = who
         self.transport = transport
-        sink = session.sink(transport)
+        sink = session.sink(f"{who}-{transport}")
         if transport == "shm":
-            reads, writes, unit_ms = ["-m", session.ring()], ["--shm", session.ring()], 20
+            reads, writes, unit_ms = ["-m", session.ring(sink)], ["--shm", session.ring(sink)], 20
         else:
             port = harness.free_port()
             reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
@@ -45,8 +46,10 @@ class Lane:
     def analyse(self, **span):
         return self.capture.analyse(self.log, ppm=200, expect_ms=self.expected_ms, stall_ms=15, guest_late_ms=15, **span)
 
-    def judge(self, who, settled_ns, from_ns, to_ns):
-        what, stop_s = TRANSPORTS[self.transport], ASLEEP_S if who == "host" else STOP_S
+    def judge(self, settled_ns, from_ns, to_ns):
+        who = self.who
+        row, stop_s = TRANSPORTS[self.transport], ASLEEP_S if who == "host" else STOP_S
+        what = f"{who}, {row}"
         harness.check(self.earshot.running(), f"{what}: the receiver is gone")
         before = self.analyse(from_ns=settled_ns, to_ns=from_ns - 50000000)
         # A capture that was stopped, too, has nothing of the time.
@@ -54,7 +57,7 @@ class Lane:
         print(f"{what}, around the stop: {harness.describe(during)}")
         back = self.analyse(from_ns=to_ns)
         harness.check(back["tone_from_ns"], f"{what}: silent for good")
-        harness.fault_row(f"{TITLES[who]} stopped for {stop_s} s (SIGSTOP), {what}",
+        harness.fault_row(f"{TITLES[who]} stopped for {stop_s} s (SIGSTOP), {row}",
                           "one gap, then the latency that it was", (back["tone_from_ns"] - to_ns) / 1e9)
         harness.expect_clean(before, 2, f"{what}, before")
         harness.expect_latency(before, self.expected_ms, 4, f"{what}, before")
@@ -72,23 +75,24 @@ class Lane:
 
 
 def test():
-    who = sys.argv[1]
+    what = sys.argv[1]
     with harness.Session() as session:
         session.start_server(quantum=256)
-        lanes = [Lane(session, transport) for transport in TRANSPORTS]
+        lanes = [Lane(session, who, transport) for who in (("receiver", "guest") if what == "ends" else (what,))
+                 for transport in TRANSPORTS]
         time.sleep(SETTLE_S)
         settled_ns = harness.now_ns()
         time.sleep(3)
-        frozen = {"receiver": [lane.earshot for lane in lanes], "server": session.server[:1],
-                  "guest": [lane.guest for lane in lanes],
-                  "host": [process for process in session.processes if process.name != "stalls"]}[who]
-        from_ns, to_ns = harness.freeze(frozen, ASLEEP_S if who == "host" else STOP_S)
+        frozen = {"ends": [lane.earshot if lane.who == "receiver" else lane.guest for lane in lanes],
+                  "server": session.server[:1],
+                  "host": [process for process in session.processes if process.name != "stalls"]}[what]
+        from_ns, to_ns = harness.freeze(frozen, ASLEEP_S if what == "host" else STOP_S)
         time.sleep(8.5)
         for lane in lanes:
             lane.capture.stop()
             lane.guest.end()
         for lane in lanes:
-            lane.judge(who, settled_ns, from_ns, to_ns)
+            lane.judge(settled_ns, from_ns, to_ns)
 
 
 harness.main(test)
