@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """FAULTS.md from what the tests recorded when they last ran: faults_table.py BUILD_DIR [OUTPUT]
 
+faults_table.py BUILD_DIR --keep    What was not recorded now stays as FAULTS.md has it.
 faults_table.py BUILD_DIR --check   Writes nothing; fails where a limit is broken, in what was recorded or in FAULTS.md,
                                     and where a fault that was recorded is not in FAULTS.md.
 """
@@ -68,8 +69,9 @@ def written():
     """The rows of FAULTS.md."""
     with open(PAGE) as file:
         cells = [[cell.strip() for cell in line.strip("|\n").split(" | ")] for line in file if line.startswith("| ")]
-    return [{"fault": row[0], "back_s": None if row[2] == NEVER else float(row[2].split()[0]),
-             "limit_s": float(row[3].split()[0])} for row in cells if len(row) == 5 and row[0] != "fault"]
+    return [{"fault": row[0], "seen": row[1], "back_s": None if row[2] == NEVER else float(row[2].split()[0]),
+             "limit_s": float(row[3].split()[0]), "test": row[4].rstrip(" |")}
+            for row in cells if len(row) == 5 and row[0] != "fault"]
 
 
 def nameless(fault):
@@ -98,4 +100,10 @@ def check(build):
 
 if sys.argv[2:] == ["--check"]:
     check(sys.argv[1])
+if sys.argv[2:] == ["--keep"]:
+    now = recorded(sys.argv[1])
+    known = {nameless(row["fault"]) for row in now}
+    kept = [row for row in written() if nameless(row["fault"]) not in known]
+    write(sorted(now + kept, key=lambda row: row["fault"].lower()), PAGE)
+    sys.exit()
 write(recorded(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else PAGE)
