@@ -180,10 +180,12 @@ static void store32(uint8_t *restrict dst, const float *restrict src, size_t sam
 
 static void store(const struct pcm_layout *layout, uint8_t *dst, const float *src, size_t samples)
 {
+    if (layout->is_float) { /* a mixer behind it may turn it down: it clips, if anybody */
+        memcpy(dst, src, samples * sizeof *src);
+        return;
+    }
     const double scale = (double)(1u << (layout->bits - 1));
-    if (layout->is_float)
-        memcpy(dst, src, samples * sizeof *src); /* a mixer behind it may turn it down: it clips, if anybody */
-    else if (layout->bytes == 2)
+    if (layout->bytes == 2)
         store16(dst, src, samples, scale, layout->shift);
     else if (layout->bytes == 3)
         store24(dst, src, samples, scale, layout->shift);
