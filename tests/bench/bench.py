@@ -18,6 +18,7 @@ INTEGRATION = os.path.join(figures.HERE, "../integration")
 STEPS = (
     ("backends", "latency of each backend, quantum and transport", [["backends.py"]], 30, True),
     ("latency", "latency that is asked for, over minutes", [["latency.py"]], 12, True),
+    ("chunks", "small chunks, as a Linux guest sends them", [["chunks.py"]], 6, True),
     ("lowest", "the lowest -t of each backend", [["lowest.py"]], 20, False),
     ("cpu", "processor time and wake-ups of one stream", [["cpu.py"]], 20, True),
     ("many", "what a further PipeWire stream costs", [["many.py"]], 15, True),

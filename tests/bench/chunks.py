@@ -6,12 +6,10 @@ chunks.py [--seconds S] [--chunk MS] [--quantum FRAMES] [--latency MS] [--qualit
 """
 
 import argparse
-import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
-import harness  # noqa: E402
+import figures
+import harness
 
 PPM = 100
 SETTLE_S = 20
@@ -40,6 +38,7 @@ def play(session, transport, options):
 
 
 def judge(session, transport, options):
+    """(its figures, list of what was missed)"""
     capture, log, start_ns, status = play(session, transport, options)
     result = capture.analyse(log, ppm=PPM, expect_ms=options.latency, stall_ms=1, guest_late_ms=1,
                              from_ns=start_ns + int(SETTLE_S * 1e9))
@@ -49,11 +48,14 @@ def judge(session, transport, options):
     print(f"{transport}: {harness.describe(result)}\n  status: target {status['target_ms']:.2f} ms; {parts}; "
           f"{status['underruns']} drop-outs", flush=True)
     if not latency["count"]:
-        return [f"{transport}: nothing heard away from stalls"]
+        return {"transport": transport, "count": 0}, [f"{transport}: nothing heard away from stalls"]
     median, p1, p99 = (latency[key] - shift_ms for key in ("median_ms", "p1_ms", "p99_ms"))
     print(f"  publication to monitor: median {median:.2f} ms, p1 {p1:.2f}, p99 {p99:.2f}; {latency['count']} judged of "
           f"{result['latency_all']['count']}; discontinuities {result['judged_events']} judged, "
           f"{result['excused_events']} near stalls", flush=True)
+    row = {"transport": transport, "count": latency["count"], "all": result["latency_all"]["count"], "median_ms": median,
+           "p1_ms": p1, "p99_ms": p99, "breaks": result["judged_events"], "excused": result["excused_events"],
+           "target_ms": status["target_ms"]}
     missed = []
     if median > LIMIT_MS:
         missed.append(f"{transport}: median {median:.2f} ms, not {LIMIT_MS:g}")
@@ -61,12 +63,12 @@ def judge(session, transport, options):
         missed.append(f"{transport}: {result['judged_events']} discontinuities")
     if abs(status["target_ms"] - options.latency) > 0.05:
         missed.append(f"{transport}: -t {options.latency:g} plays at {status['target_ms']:.2f} ms")
-    return missed
+    return row, missed
 
 
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=15 if figures.QUICK else 60)
     parser.add_argument("--chunk", type=float, default=2.5, help="ms")
     parser.add_argument("--quantum", type=int, default=128, help="PipeWire's")
     parser.add_argument("--latency", type=float, default=10, help="-t")
@@ -75,12 +77,18 @@ def test():
                         help="whose cycle tells the time: the capture's, or the sink's, a quantum before")
     parser.add_argument("transports", nargs="*", metavar="TRANSPORT", help="shm udp")
     options = parser.parse_intermixed_args()
-    missed = []
+    rows, missed = [], []
     for transport in options.transports or ("shm", "udp"):
         with harness.Session() as session:
             session.start_server(quantum=options.quantum)
-            missed += judge(session, transport, options)
+            row, what = judge(session, transport, options)
+        rows.append(row)
+        missed += what
+    if not options.transports:
+        figures.save("chunks", rows, chunk_ms=options.chunk, quantum=options.quantum, asked_ms=options.latency,
+                     quality=options.quality, at=options.at, limit_ms=LIMIT_MS)
     harness.check(not missed, "\n".join(["missed"] + missed))
 
 
-harness.main(test, attempts=1)
+if __name__ == "__main__":
+    harness.main(test, attempts=1)

@@ -83,6 +83,17 @@ def latency(record):
         table(["guest", "asked", "ppm", "heard", "median ms", "p99", "spread", "moved", "breaks"], rows)])
 
 
+def chunks(record):
+    rows = [[TRANSPORTS[row["transport"]], number(row["median_ms"], 2), number(row["p1_ms"], 2), number(row["p99_ms"], 2),
+             f"{row['breaks']} ({row['excused']})"] for row in record["rows"] if row["count"]]
+    where = "monitor" if record["at"] == "capture" else "cycle in which the sink takes it"
+    return "\n".join([
+        f"Chunks of {record['chunk_ms']:g} ms, `-t {record['asked_ms']:g}`, `-q {record['quality']}`, PipeWire at a quantum of "
+        f"{record['quantum']}; from publication to the {where}, away from the machine's own stalls. At most "
+        f"{record['limit_ms']:g} ms.", "",
+        table(["guest", "median ms", "p1", "p99", "breaks (near stalls)"], rows)])
+
+
 def lowest(record):
     kinds = {}
     for row in record["rows"]:
@@ -192,6 +203,7 @@ def rtp(record):
 
 
 SECTIONS = (("backends", "Latency of each backend", backends), ("latency", "A latency that is asked for", latency),
+            ("chunks", "Small chunks", chunks),
             ("lowest", "The lowest latency", lowest), ("cpu", "Processor time of one stream", cpu),
             ("many", "A further PipeWire stream", many), ("streams", "1 to 64 streams without a server", streams),
             ("instructions", "Instructions a frame", instructions), ("quality", "Distortion", quality),
@@ -305,7 +317,7 @@ def write(since=None):
     parts = ["<!-- SPDX-License-Identifier: MIT -->\n# Benchmarks\n",
              "Made by `cmake --build build --target bench`, an hour and more; with `EARSHOT_BENCH_QUICK=1` in the environment in "
              "ten minutes, with fewer and shorter windows. `bench-NAME` measures one section. Each section says when it was "
-             "measured, and at which commit. What the machine itself does wrong is logged by a real-time thread that only "
+             "measured, and at which commit; [where the time goes](cost.md) is about the reasons. What the machine itself does wrong is logged by a real-time thread that only "
              "sleeps and looks at the clock; what is near such a stall is not judged.\n",
              table(["", "of the last run"], versions()) + "\n"]
     for name, title, render in SECTIONS:
