@@ -69,7 +69,7 @@ def backends(record):
         table(["backend", "quantum", "shm: asked", "median", "p99", "spread", "network: asked", "median", "p99", "spread"],
               rows), "",
         f"Breaks in the sound away from the machine's stalls: {judged}.", "",
-        "![latency over the quantum](benchmarks-latency.svg)"])
+        "![latency over the quantum, shared memory](benchmarks-latency.svg)"])
 
 
 def latency(record):
@@ -282,12 +282,11 @@ def plots():
     if record:
         curves, data = [], ""
         for kind in ("pipewire", "jack", "alsa"):
-            for transport in ("shm", "udp"):
-                points = sorted((row["quantum"], row["median_ms"]) for row in record["rows"]
-                                if row["kind"] == kind and row["transport"] == transport and "median_ms" in row)
-                if len(points) > 1:
-                    curves.append(f"'-' using 1:2 with linespoints title '{NAMES[kind]}, {TRANSPORTS[transport]}'")
-                    data += "".join(f"{x} {y}\n" for x, y in points) + "e\n"
+            points = sorted((row["quantum"], row["median_ms"]) for row in record["rows"]
+                            if row["kind"] == kind and row["transport"] == "shm" and "median_ms" in row)
+            if len(points) > 1:
+                curves.append(f"'-' using 1:2 with linespoints title '{NAMES[kind]}'")
+                data += "".join(f"{x} {y}\n" for x, y in points) + "e\n"
         if curves:
             gnuplot("latency", "set logscale x 2\nset yrange [0:*]\nset xlabel 'quantum, frames'\n"
                                "set ylabel 'publication to capture, median ms'\nplot " + ", ".join(curves) + f"\n{data}")
