@@ -97,7 +97,7 @@ def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--settle", type=float, default=18, help="seconds; it goes there at up to 3 ms a second")
     parser.add_argument("--seconds", type=float, default=20 if figures.QUICK else 60)
-    parser.add_argument("--at-once", type=int, default=3, help="servers that run side by side")
+    parser.add_argument("--at-once", type=int, default=5 if figures.QUICK else 3, help="servers that run side by side")
     parser.add_argument("--jitter", type=float, default=2, help="each chunk up to so many ms late")
     parser.add_argument("kinds", nargs="*", metavar="KIND[:QUANTUM]", help=" ".join(KINDS))
     options = parser.parse_args()

@@ -106,7 +106,7 @@ def run(names, seconds, at_sink):
 
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--seconds", type=float, default=60 if figures.QUICK else 300)
+    parser.add_argument("--seconds", type=float, default=40 if figures.QUICK else 300)
     parser.add_argument("--serial", action="store_true", help="one lane after the other instead of all at once")
     parser.add_argument("--at", choices=("capture", "sink"), default="sink",
                         help="whose cycle tells the time: the capture's, or the sink's, a quantum before")

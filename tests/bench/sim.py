@@ -20,7 +20,7 @@ DONE = re.compile(r"\d+ trials, \d+ gates, \d+ failed")
 ROW = re.compile(r"(ok|FAIL)\s+(.+?)\s{2,}(.+?)\s+(-?[\d.]+|-?inf|-?nan) \.\. (-?[\d.]+|-?inf|-?nan)")
 STEADY = "shm tick 10.0 ms +500 ppm"
 # Without the days, and of the rest what the sections want: (file, arguments)
-QUICK_RUNS = (("quick-steady.txt", ("--seeds", "1", "--quick", "--only", "tick")), ("quick-thd.txt", ("--seeds", "1", "--only", "THD")))
+QUICK_RUNS = (("quick-steady.txt", ("--seeds", "1", "--quick", "--only", "500 ppm")), ("quick-thd.txt", ("--seeds", "1", "--only", "THD")))
 FULL_RUNS = (("sim.txt", ("--seeds", "20", "--long")),)
 
 

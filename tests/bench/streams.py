@@ -42,7 +42,7 @@ def playing(session, count, quality, options):
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--guests", type=int, nargs="+",
-                        default=[1, 16, LIMIT_GUESTS] if figures.QUICK else [1, 2, 4, 8, 16, 32, LIMIT_GUESTS])
+                        default=[1, LIMIT_GUESTS] if figures.QUICK else [1, 2, 4, 8, 16, 32, LIMIT_GUESTS])
     parser.add_argument("--seconds", type=int, default=10 if figures.QUICK else 15)
     parser.add_argument("--qualities", nargs="+", default=["fastest"] if figures.QUICK else ["fastest", "medium"],
                         choices=("fastest", "medium", "best"))
