@@ -210,12 +210,19 @@ static void drop_part(void *arg)
     ((struct guest *)arg)->captured_bytes = 0;
 }
 
+static uint32_t usual_period(const struct guest *guest)
+{
+    return (uint32_t)((uint64_t)guest->format.rate * CAPTURE_PERIOD / 48000);
+}
+
 static int capture(struct guest *guest)
 {
 #ifdef EARSHOT_PULSE
+    /* A long chunk is put together from shorter periods: it is late by up to one of them. */
+    const uint32_t frames = guest->writer.unit_bytes / pcm_frame_bytes(&guest->format), period = usual_period(guest);
     const struct guest_capture_params params = {
         .format = guest->format,
-        .piece_frames = guest->writer.unit_bytes / pcm_frame_bytes(&guest->format),
+        .piece_frames = frames < period ? frames : period,
         .stop_signals = &guest->stop_signals,
         .quiet = guest->options.quiet,
         .deliver = deliver,
@@ -236,7 +243,7 @@ static uint32_t wanted_frames(const struct guest *guest)
     double chunk_s = (double)guest->options.chunk_ns / (double)SECOND_NS;
     if (guest->options.chunk_ns)
         return (uint32_t)lround(fmax(1, chunk_s * guest->format.rate));
-    uint32_t frames = (uint32_t)((uint64_t)guest->format.rate * CAPTURE_PERIOD / 48000);
+    uint32_t frames = usual_period(guest);
     bool fits = guest->options.shm_path || frames * pcm_frame_bytes(&guest->format) <= SCREAM_UDP_PAYLOAD_BYTES;
     return guest->options.play == GUEST_PLAY_CAPTURE && !guest->options.packet_frames && fits ? frames : 0;
 }
