@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""`earshot guest --capture`: from the guest's output to the host's, in two servers on one machine. What a program plays
+is captured at both, and the tone's phase tells how far they are apart.
+
+guest.py pulseaudio|pipewire-pulse [--seconds S] [--quantum FRAMES] [--udp] [CHUNK:LATENCY ...]
+"""
+
+import argparse
+import math
+import os
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
+import harness  # noqa: E402
+import pulse  # noqa: E402
+
+SETTLE_S = 12
+RATE = 48000
+TURN_NS = 1e9 / harness.TONE_HZ
+
+
+def phases(capture, from_ns):
+    """[(time, phase in turns)] of each cycle's first frame, while the tone plays."""
+    found = []
+    with open(capture.path, "rb") as file:
+        channels = struct.unpack("<QII", file.read(16))[1]
+        while len(head := file.read(32)) == 32:
+            cycle_ns, _, frames, _, _, _ = struct.unpack("<qQIIII", head)
+            samples = file.read(frames * channels * 4)
+            if len(samples) < frames * channels * 4:
+                break
+            if cycle_ns >= from_ns and frames:
+                left, right = struct.unpack("<ff", samples[:8])
+                if math.hypot(left, right) > 0.5:
+                    found.append((cycle_ns, math.atan2(right, left) / (2 * math.pi)))
+    return found
+
+
+def apart_ms(before, after):
+    """Per cycle of `after`: by how much it is later than the cycle of `before` that is nearest in time."""
+    values, at = [], 0
+    for ns, phase in after:
+        while at + 1 < len(before) and before[at + 1][0] <= ns:
+            at += 1
+        turns = before[at][1] + (ns - before[at][0]) / TURN_NS - phase
+        values.append((turns % 1) * TURN_NS / 1e6)
+    return sorted(values)
+
+
+def measure(kind, chunk, latency, options):
+    with pulse.session(kind) as guest, harness.Session() as host:
+        path = os.path.join(guest.directory, "tone")
+        with open(path, "wb") as file:
+            for i in range(int((SETTLE_S + options.seconds + 2) * RATE)):
+                turn = 2 * math.pi * ((harness.TONE_HZ * i / RATE) % 1)
+                file.write(struct.pack("<hh", round(29000 * math.cos(turn)), round(29000 * math.sin(turn))))
+        host.start_server(quantum=options.quantum)
+        host.sink()
+        there = host.capture().wait_running()
+        guest.start_server(quantum=None)
+        if options.udp:
+            port = harness.free_port()
+            reads, writes = ("-u", "-p", port), ("--udp", f"127.0.0.1:{port}")
+        else:
+            reads, writes = ("-m", host.ring()), ("--shm", host.ring())
+        host.earshot(*reads, "-o", "pipewire", "-t", latency, "-n", "vm1")
+        guest.spawn("sender", [harness.built("earshot"), "guest", "--capture", "--chunk", chunk, *writes])
+        harness.wait_for("the output", lambda: guest.run("pactl", "get-default-sink", may_fail=True) == "earshot\n")
+        # What records at the same time shall not make the periods shorter.
+        here = guest.capture("earshot", passive=True).wait_running()
+        guest.spawn("player", ["pacat", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=2",
+                               "--latency-msec=200", path])
+        from_ns = harness.now_ns() + int(SETTLE_S * 1e9)
+        time.sleep(SETTLE_S + options.seconds)
+        status = host.status("vm1")
+        here.stop()
+        there.stop()
+        values = apart_ms(phases(here, from_ns), phases(there, from_ns))
+        harness.check(values, "nothing was heard")
+        parts = ", ".join(f"{key} {value:.2f}" for key, value in status["latency_ms"].items())
+        print(f"{kind}, pieces of {chunk} ms, -t {latency}: from output to output median "
+              f"{values[len(values) // 2]:.1f} ms, p1 {values[len(values) // 100]:.1f}, p99 "
+              f"{values[len(values) * 99 // 100]:.1f}; {parts}; {status['underruns']} drop-outs", flush=True)
+
+
+def test():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("kind", choices=("pulseaudio", "pipewire-pulse"))
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--quantum", type=int, default=128, help="the host's")
+    parser.add_argument("--udp", action="store_true")
+    parser.add_argument("pairs", nargs="*", metavar="CHUNK:LATENCY", default=["20:28", "5.33:13", "2.67:10"])
+    options = parser.parse_intermixed_args()
+    for pair in options.pairs:
+        measure(options.kind, *pair.split(":"), options)
+
+
+harness.main(test, attempts=1)
