@@ -20,7 +20,7 @@ STEPS = (
     ("latency", "latency that is asked for, over minutes", [["latency.py"]], 12, True),
     ("chunks", "small chunks, as a Linux guest sends them", [["chunks.py"]], 6, True),
     ("lowest", "the lowest -t of each backend", [["lowest.py"]], 20, False),
-    ("guest", "a Linux guest's output to the host's", [["guest.py", "pulseaudio"], ["guest.py", "pipewire-pulse"]], 8, True),
+    ("guest", "a Linux guest's output to the host's", [["guest.py"]], 8, True),
     ("cpu", "processor time and wake-ups of one stream", [["cpu.py"]], 20, True),
     ("many", "what a further PipeWire stream costs", [["many.py"]], 15, True),
     ("streams", "1 to 64 streams without a server", [["streams.py"]], 25, True),

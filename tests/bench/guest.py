@@ -2,20 +2,20 @@
 """`earshot guest --capture`: from the guest's output to the host's, in two servers on one machine. What a program plays
 is captured at both, and the tone's phase tells how far they are apart.
 
-guest.py pulseaudio|pipewire-pulse [--seconds S] [--quantum FRAMES] [--udp] [CHUNK:LATENCY ...]
+guest.py [--server pulseaudio|pipewire-pulse] [--seconds S] [--quantum FRAMES] [--udp] [CHUNK:LATENCY ...]
 """
 
 import argparse
 import math
 import os
 import struct
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../integration"))
-import harness  # noqa: E402
-import pulse  # noqa: E402
+import figures
+import harness
+import pulse
 
+KINDS = ("pulseaudio", "pipewire-pulse")
 SETTLE_S = 12
 RATE = 48000
 TURN_NS = 1e9 / harness.TONE_HZ
@@ -79,22 +79,24 @@ def measure(kind, chunk, latency, options):
         there.stop()
         values = apart_ms(phases(here, from_ns), phases(there, from_ns))
         harness.check(values, "nothing was heard")
+        median, p1, p99 = (values[len(values) * percent // 100] for percent in (50, 1, 99))
         parts = ", ".join(f"{key} {value:.2f}" for key, value in status["latency_ms"].items())
-        print(f"{kind}, pieces of {chunk} ms, -t {latency}: from output to output median "
-              f"{values[len(values) // 2]:.1f} ms, p1 {values[len(values) // 100]:.1f}, p99 "
-              f"{values[len(values) * 99 // 100]:.1f}; {parts}; {status['underruns']} drop-outs", flush=True)
+        print(f"{kind}, pieces of {chunk} ms, -t {latency}: from output to output median {median:.1f} ms, "
+              f"p1 {p1:.1f}, p99 {p99:.1f}; {parts}; {status['underruns']} drop-outs", flush=True)
+        return {"server": kind, "chunk_ms": float(chunk), "asked_ms": float(latency), "median_ms": median,
+                "low_high_ms": [p1, p99], "underruns": status["underruns"]}
 
 
 def test():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("kind", choices=("pulseaudio", "pipewire-pulse"))
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--server", choices=KINDS, action="append", help="the guest's; both, one after the other")
+    parser.add_argument("--seconds", type=float, default=10 if figures.QUICK else 30)
     parser.add_argument("--quantum", type=int, default=128, help="the host's")
     parser.add_argument("--udp", action="store_true")
     parser.add_argument("pairs", nargs="*", metavar="CHUNK:LATENCY", default=["20:28", "5.33:13", "2.67:10"])
     options = parser.parse_intermixed_args()
-    for pair in options.pairs:
-        measure(options.kind, *pair.split(":"), options)
+    rows = [measure(kind, *pair.split(":"), options) for kind in options.server or KINDS for pair in options.pairs]
+    figures.save("guest", rows, quantum=options.quantum)
 
 
 harness.main(test, attempts=1)

@@ -202,8 +202,18 @@ def rtp(record):
         table(["way", "setting", "here", "there", "added", "spread there", "breaks"], rows)])
 
 
+def guest(record):
+    rows = [[row["server"], f"{row['chunk_ms']:g}", f"{row['asked_ms']:g}", number(row["median_ms"]), span(row["low_high_ms"]),
+             row["underruns"]] for row in record["rows"]]
+    return "\n".join([
+        "`earshot guest --capture` in a sound server of its own, Earshot on another one, both on this machine, the host's "
+        f"PipeWire at {record['quantum']}/48000: how much later what is played is in the host's monitor than in the guest's. "
+        "Drop-outs are all there were, next to the machine's stalls or not.", "",
+        table(["guest's server", "piece, ms", "host's `-t`", "median, ms", "p1 to p99", "drop-outs"], rows)])
+
+
 SECTIONS = (("backends", "Latency of each backend", backends), ("latency", "A latency that is asked for", latency),
-            ("chunks", "Small chunks", chunks),
+            ("chunks", "Small chunks", chunks), ("guest", "A Linux guest", guest),
             ("lowest", "The lowest latency", lowest), ("cpu", "Processor time of one stream", cpu),
             ("many", "A further PipeWire stream", many), ("streams", "1 to 64 streams without a server", streams),
             ("instructions", "Instructions a frame", instructions), ("quality", "Distortion", quality),
