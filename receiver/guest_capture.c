@@ -48,7 +48,6 @@ struct capture {
     char other[DEVICE_MAX]; /* the default output before ours; kept across servers */
 
     /* What the server said last. */
-    bool success;
     char default_sink[DEVICE_MAX];
     char monitor[DEVICE_MAX];
     unsigned names_taken; /* bit n: the n'th name, from 1 */
@@ -148,12 +147,6 @@ static bool answered(struct capture *capture, pa_operation *operation)
 
 /* --- what the server says --- */
 
-static void on_success(pa_context *context, int success, void *arg)
-{
-    (void)context;
-    ((struct capture *)arg)->success = success;
-}
-
 static void on_module(pa_context *context, uint32_t index, void *arg)
 {
     (void)context;
@@ -222,11 +215,9 @@ static void on_own_sink(pa_context *context, const pa_sink_info *sink, int end, 
 
 /* --- the output --- */
 
-static bool unload(struct capture *capture, uint32_t module)
+static void unload(struct capture *capture, uint32_t module)
 {
-    capture->success = false;
-    return answered(capture, pa_context_unload_module(capture->context, module, on_success, capture)) &&
-           capture->success;
+    answered(capture, pa_context_unload_module(capture->context, module, NULL, NULL));
 }
 
 /* A name that nobody's output has; those of processes that are no more are removed. */
@@ -278,13 +269,13 @@ static bool make_sink(struct capture *capture)
     return capture->monitor[0];
 }
 
-/* True once the server says so, too. PipeWire 0.3.65 says yes, and now and then does not pass it on: told again. */
-static bool set_default(struct capture *capture, const char *name)
+/* True once the server says so, too. One that has just started refuses at first, and PipeWire 0.3.65 says yes, and now
+ * and then does not pass it on: told again, for so long. */
+static bool set_default(struct capture *capture, const char *name, pa_usec_t usec)
 {
-    for (pa_usec_t waited = 0; waited < ANSWER_USEC; waited += LOOK_USEC) {
-        capture->success = false;
-        if (!answered(capture, pa_context_set_default_sink(capture->context, name, on_success, capture)) ||
-            !capture->success || !look_at_default(capture))
+    for (pa_usec_t waited = 0; waited < usec; waited += LOOK_USEC) {
+        if (!answered(capture, pa_context_set_default_sink(capture->context, name, NULL, NULL)) ||
+            !look_at_default(capture))
             return false;
         if (strcmp(capture->default_sink, name) == 0)
             return true;
@@ -379,7 +370,7 @@ static const char *set_up(struct capture *capture)
     if (!make_sink(capture))
         return "The sound server makes no output (module-null-sink). Trying again.";
     /* Before it is recorded: see clean_up(). */
-    if (!set_default(capture, capture->name))
+    if (!set_default(capture, capture->name, ANSWER_USEC))
         return "The sound server does not make the output its default. Trying again.";
     if (!record(capture))
         return "The sound server does not let the output be recorded. Trying again.";
@@ -418,7 +409,7 @@ static void clean_up(struct capture *capture)
         /* What others made the default meanwhile stays it. */
         if (!is_dummy(capture->other) && look_at_default(capture) &&
             strcmp(capture->default_sink, capture->name) == 0)
-            set_default(capture, capture->other);
+            set_default(capture, capture->other, RETRY_USEC); /* which may be gone */
         unload(capture, capture->module);
     }
     disconnect(capture);
