@@ -2,6 +2,7 @@
 #include "receiver/clock.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define NS_PER_S           1e9
 #define PRIOR_RATE_SIGMA   1000e-6
@@ -9,6 +10,7 @@
 #define CLAMP_MIN_S        2e-3
 #define CLAMP_SIGMAS       4.0
 #define CLAMPS_TO_REOPEN   12
+#define GETS_OVER_IT       0.85 /* of a streak's first half, in its second */
 #define SIGMA_FLOOR_S      10e-6
 #define SIGMA_PRIOR_WEIGHT 8.0 /* observations that the initial guess counts for */
 #define SIGMA_TIME_S       8.0
@@ -47,6 +49,18 @@ void clock_renumber(struct clock_filter *clock, int64_t frames)
     clock->frame += frames;
 }
 
+/* Enough in a row: has the line moved? Who is held up is behind for a while as well, but gets over it, and going along
+ * would be two jumps for nothing. Then counting begins anew. */
+static bool line_moved(struct clock_filter *clock)
+{
+    if (abs(clock->streak) < CLAMPS_TO_REOPEN)
+        return false;
+    if (clock->streak_s[1] >= GETS_OVER_IT * clock->streak_s[0])
+        return true;
+    clock->streak = 0;
+    return false;
+}
+
 /* Clamps the error and counts how many in a row went the same way. */
 static double judge(struct clock_filter *clock, double error_s, double window_s, enum clock_verdict *verdict)
 {
@@ -57,14 +71,15 @@ static double judge(struct clock_filter *clock, double error_s, double window_s,
         clock->streak = 0;
         return error_s;
     }
-    if (error_s > 0) {
-        clock->streak = clock->streak > 0 ? clock->streak + 1 : 1;
-        *verdict = CLOCK_LATE;
-        return limit;
+    const int sign = error_s > 0 ? 1 : -1;
+    if (clock->streak * sign <= 0) {
+        clock->streak = 0;
+        clock->streak_s[0] = clock->streak_s[1] = 0.0;
     }
-    clock->streak = clock->streak < 0 ? clock->streak - 1 : -1;
-    *verdict = CLOCK_EARLY;
-    return -limit;
+    clock->streak_s[abs(clock->streak) >= CLAMPS_TO_REOPEN / 2] += fabs(error_s);
+    clock->streak += sign;
+    *verdict = sign > 0 ? CLOCK_LATE : CLOCK_EARLY;
+    return sign * limit;
 }
 
 /* Errors that stay on one side are no jitter: the phase was displaced, and the rate has nothing to do with it. */
@@ -112,7 +127,7 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
     pay_step(clock, dt);
     double error = ((double)(time_ns - clock->origin_ns) - clock->x_ns) / NS_PER_S - clock->owed_s;
     double e = judge(clock, error, window_s, &verdict);
-    if (clock->streak >= CLAMPS_TO_REOPEN || clock->streak <= -CLAMPS_TO_REOPEN) {
+    if (line_moved(clock)) {
         clock_anchor(clock, time_ns, frame, window_ns, REOPEN_RATE_SIGMA);
         return CLOCK_REANCHORED;
     }

@@ -30,6 +30,8 @@ struct clock_filter {
     double p00, p01, p11; /* covariance of phase (s) and rate */
     double seen;          /* observations so far */
     int streak;           /* clamped errors in a row, signed */
+    double streak_s
+        [2];       /* how far off they were: the sum of the first half of those that start the line anew, and after */
     double step_s; /* > 0: where the errors of the last seconds are this far off on average, the line goes there */
     double mean_s, recent_s; /* those averages: over STEP_TIME_S, which decides, and over a shorter time */
     double owed_s;           /* how far it still has to go */
@@ -41,7 +43,8 @@ enum clock_verdict {
     CLOCK_TRACKED,    /* within what is usual */
     CLOCK_EARLY,      /* clamped: much earlier than the line */
     CLOCK_LATE,       /* clamped: much later */
-    CLOCK_REANCHORED, /* the first one, or too many clamped in a row: the line starts anew here, at its old rate */
+    CLOCK_REANCHORED, /* the first one, or too many clamped in a row that do not get less: the line starts anew here, at
+                       * its old rate */
 };
 
 /* rate_hz > 0; sigma_s: what noise to expect at first. */
