@@ -50,12 +50,12 @@ void clock_renumber(struct clock_filter *clock, int64_t frames)
 }
 
 /* Enough in a row: has the line moved? Who is held up is behind for a while as well, but gets over it, and going along
- * would be two jumps for nothing. Then counting begins anew. */
+ * would be two jumps for nothing. Then counting begins anew. Nobody is early. */
 static bool line_moved(struct clock_filter *clock)
 {
     if (abs(clock->streak) < CLAMPS_TO_REOPEN)
         return false;
-    if (clock->streak_s[1] >= GETS_OVER_IT * clock->streak_s[0])
+    if (clock->streak < 0 || clock->streak_s[1] >= GETS_OVER_IT * clock->streak_s[0])
         return true;
     clock->streak = 0;
     return false;

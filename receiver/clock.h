@@ -30,8 +30,7 @@ struct clock_filter {
     double p00, p01, p11; /* covariance of phase (s) and rate */
     double seen;          /* observations so far */
     int streak;           /* clamped errors in a row, signed */
-    double streak_s
-        [2];       /* how far off they were: the sum of the first half of those that start the line anew, and after */
+    double streak_s[2];   /* how far off: sums over the first half of those that start the line anew, and the rest */
     double step_s; /* > 0: where the errors of the last seconds are this far off on average, the line goes there */
     double mean_s, recent_s; /* those averages: over STEP_TIME_S, which decides, and over a shorter time */
     double owed_s;           /* how far it still has to go */
