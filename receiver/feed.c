@@ -35,7 +35,7 @@ struct prior {
 };
 
 static const struct prior priors[] = {
-    [SOURCE_SHM] = {3e-3, 18 * NS_PER_MS},
+    [SOURCE_SHM] = {6e-3, 18 * NS_PER_MS},
     [SOURCE_UDP] = {3e-3, 21 * NS_PER_MS},
     [SOURCE_PCAP] = {3e-3, 21 * NS_PER_MS},
 };
@@ -217,6 +217,7 @@ static void redraw_line(struct feed *feed, const struct block *block, int64_t wr
 {
     int64_t late_ns = llround(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S) + block->window_ns / 2;
     clock_anchor(&feed->clock, block->arrival_ns + late_ns, written, 2 * block->window_ns, REDRAW_RATE_SIGMA);
+    feed->view.vague = true;
 }
 
 /* Draws the guest's line at the end of a burst and judges how late the burst was. */
@@ -289,6 +290,6 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
     feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;
     feed->view.hold_ns = feed->target.hold_ns;
     feed->view.unsure = feed->displaced_ns > feed->target.hold_ns;
-    feed->view.vague = clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
+    feed->view.vague = feed->view.vague && clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
     seqlock_write(&feed->published, &feed->view, sizeof feed->view);
 }

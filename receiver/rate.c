@@ -27,7 +27,7 @@ static const struct gear gears[RATE_GEARS] = {
 #define TARGET_FALL_FAR  450e-6 /* 0.78 cents */
 #define FALL_TIME_S      100.0  /* of what is more than 10 ms too high */
 #define ACQUIRE_SLOPE    3000e-6
-#define ACQUIRE_TIME_S   0.7
+#define ACQUIRE_TIME_S   0.5
 #define TARGET_TIME_S    10.0 /* half a millisecond at 50 ppm: 0.09 cents */
 
 static double clamp(double value, double limit)

@@ -79,6 +79,7 @@ static void steady(struct list *list, enum source_kind kind, double tick_s, doub
     bool loose = coarse || kind != SOURCE_SHM;
     t->quick = fabs(ppm) == 500.0 || (fabs(ppm) == 2000.0 && tick_s > 0.012);
     gate(t, (struct gate)AT_MOST("lock s", lock_s, 10));
+    gate(t, (struct gate)AT_MOST("at the target s", arrived_s, 10)); /* the way there is no error of the ratio */
     gate(t, (struct gate)AT_MOST("mean ppm", mean_ppm, fabs(ppm) > 1000.0 ? 5 : 2));
     gate(t, (struct gate)AT_MOST("std ppm", std_ppm, loose ? 12 : 3));
     gate(t, (struct gate)AT_MOST("fill std ms", fill_std_ms, 0.1));

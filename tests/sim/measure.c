@@ -10,6 +10,7 @@
 #define THD_S           2.0
 #define LEARNT_S        20.0
 #define LOCK_PPM        50.0
+#define HURRY_SLOPE     301e-6 /* more than a target that is followed at leisure moves by */
 #define UNDERRUN_NEAR_S 2.0
 
 struct sums {
@@ -171,6 +172,8 @@ void measure_pull(struct measure *m, const struct measure_pull *pull)
         r->settled_s = fmax(r->settled_s, t_s - m->pause_end_s);
     }
     lock_time(m, t_s, ppm + pull->trace->slope * 1e6);
+    if (!m->any_event && fabs(pull->trace->slope) > HURRY_SLOPE)
+        r->arrived_s = t_s - m->first_sound_s;
 
     double cents = fabs(1200.0 * log2(1.0 + ppm * 1e-6));
     if (t_s < m->event_s + AFTER_EVENT_S)

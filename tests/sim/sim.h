@@ -60,7 +60,8 @@ struct sim_result {
     /* until the 1 s mean of the ratio is within 50 ppm for good, but for the slope that is meant to move the fill;
      * INFINITY: never */
     double lock_s;
-    double mean_ppm; /* |mean error of the ratio| over the last 120 s */
+    double arrived_s; /* after the first sound, where the target no longer moves fast */
+    double mean_ppm;  /* |mean error of the ratio| over the last 120 s */
     double std_ppm;
     double fill_std_ms;   /* of the true fill over the last 120 s */
     double fill_max_ms;   /* largest distance from its mean */
