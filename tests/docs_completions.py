@@ -178,8 +178,9 @@ class Fish:
         return {word for word in self.complete("earshot tune win10 ") if word.endswith("=")}
 
     def streams(self, program, command, env):
+        escaped = program.replace(" ", "\\ ")
         text = run("fish", "--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', self.file,
-                   f"{program} {command} w", env=dict(self.env, **env))
+                   f"{escaped} {command} w", env=dict(self.env, **env))
         return {entry.split("\t")[0] for entry in text.splitlines()}
 
 
