@@ -13,13 +13,15 @@
 #define LATENCY_MS 1.0
 /* the loop has the latency within LATENCY_MS of its target: what came late is caught up with after 2 s (CATCH_UP_S in
  * playout.c); what is off by more than 20 ms then jumps (RESYNC_S), what is less goes by 1500 ppm (rate.c, second gear),
- * and the last 2 ms by the steady loop of 0.02 Hz: ln 2 / (4 pi B); */
-#define LATENCY_S (2.0 + 0.020 / 1500e-6 + M_LN2 / (4.0 * M_PI * 0.02))
-/* and so it is in truth: the guest's line is where the guest is. A displacement shows in two averages over 2 s, and is
- * paid back by 500 ppm: at most what is within 4 sigma, 18 ms with a timer of 15.6 ms (clock.c). What is less than 3 ms,
- * and against a rate that changes by 100 ppm meanwhile, is within LATENCY_MS after 67 s of the loop of 0.0065 Hz with
- * the gains sqrt(2) w dt and w^2 dt: 2.75 / w. */
-#define TRUE_S (2.0 * 2.0 + 4.0 * 0.0156 / sqrt(12.0) / 500e-6 + 2.75 / (2.0 * M_PI * 0.0065))
+ * and the last 2 ms by the steady loop of 0.02 Hz: ln 2 / (4 pi B). A displacement of the guest shows in two averages over
+ * 2 s, and is paid back by 500 ppm, at most what is within 4 sigma, 18 ms with a timer of 15.6 ms (clock.c): so long the
+ * loop follows, by up to slope / (e w) = 1.5 ms behind; */
+#define PAID_BACK_S (2.0 * 2.0 + 4.0 * 0.0156 / sqrt(12.0) / 500e-6)
+#define LATENCY_S   (2.0 + fmax(0.020 / 1500e-6, PAID_BACK_S) + M_LN2 / (4.0 * M_PI * 0.02))
+/* and so it is in truth: the guest's line is where the guest is. What is less than 3 ms is not paid back; against a rate
+ * that changes by 100 ppm meanwhile it is within LATENCY_MS after 67 s of the loop of 0.0065 Hz with the gains
+ * sqrt(2) w dt and w^2 dt: 2.75 / w. */
+#define TRUE_S (PAID_BACK_S + 2.75 / (2.0 * M_PI * 0.0065))
 
 /* At any time: */
 /* Above target: LATE_START_S, and BREAK_MAX_S of a device that is away meanwhile; RESYNC_S once that is caught up. */
