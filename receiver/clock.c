@@ -50,7 +50,7 @@ void clock_renumber(struct clock_filter *clock, int64_t frames)
 }
 
 /* Enough in a row: has the line moved? Who is held up is behind for a while as well, but gets over it, and going along
- * would be two jumps for nothing. Then counting begins anew. Nobody is early. */
+ * would be two jumps for nothing. Then counting begins anew. Who is early proves by that alone that the line is wrong. */
 static bool line_moved(struct clock_filter *clock)
 {
     if (abs(clock->streak) < CLAMPS_TO_REOPEN)

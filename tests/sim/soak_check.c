@@ -11,13 +11,12 @@
 #define YOUNG_S    5.0 /* of a stream, in which it goes to where what was seen of the guest wants it */
 #define QUIET_S    2.0 /* no more drop-outs come of it, */
 #define LATENCY_MS 1.0
-/* the loop has the latency within LATENCY_MS of its target: what came late is caught up with after 2 s (CATCH_UP_S in
- * playout.c); what is off by more than 20 ms then jumps (RESYNC_S), what is less goes by 1500 ppm (rate.c, second gear),
- * and the last 2 ms by the steady loop of 0.02 Hz: ln 2 / (4 pi B). A displacement of the guest shows in two averages over
- * 2 s, and is paid back by 500 ppm, at most what is within 4 sigma, 18 ms with a timer of 15.6 ms (clock.c): so long the
- * loop follows, by up to slope / (e w) = 1.5 ms behind; */
+/* the loop has the latency within LATENCY_MS of its target: also while it follows a line that is paid back, by up to
+ * slope / (e w) = 1.5 ms behind, of which 27 s are the most that was seen; */
+#define LATENCY_S 30.0
+/* A displacement of the guest shows in two averages over 2 s, and is paid back by 500 ppm, at most what is within 4 sigma,
+ * 18 ms with a timer of 15.6 ms (clock.c). */
 #define PAID_BACK_S (2.0 * 2.0 + 4.0 * 0.0156 / sqrt(12.0) / 500e-6)
-#define LATENCY_S   (2.0 + fmax(0.020 / 1500e-6, PAID_BACK_S) + M_LN2 / (4.0 * M_PI * 0.02))
 /* and so it is in truth: the guest's line is where the guest is. What is less than 3 ms is not paid back; against a rate
  * that changes by 100 ppm meanwhile it is within LATENCY_MS after 67 s of the loop of 0.0065 Hz with the gains
  * sqrt(2) w dt and w^2 dt: 2.75 / w. */
