@@ -9,7 +9,6 @@
 #define STEP_NS        (NS_PER_S / 2000)
 #define DOUBT_S        0.3e-3
 #define DOUBTS_MAX     3
-#define JUMP_S         1e-3
 #define LEAD_WINDOW_NS (10 * NS_PER_S)
 #define LEAD_MARGIN    2000 /* parts of a second: 0.5 ms */
 #define LEAD_LOWER     667  /* 1.5 ms: what is not worth the disturbance */
@@ -39,19 +38,18 @@ static double line_at(const struct pulse_clock *clock, int64_t ns)
 
 enum pulse_verdict pulse_clock_answer(struct pulse_clock *clock, int64_t at_ns, double frame)
 {
-    double off_s = 0.0;
-    if (clock->at_ns != 0) {
-        off_s = (frame - line_at(clock, at_ns)) / clock->rate;
+    bool jumped = clock->at_ns == 0;
+    if (!jumped) {
+        const double off_s = (frame - line_at(clock, at_ns)) / clock->rate;
         if (fabs(off_s) > DOUBT_S) {
             if (clock->doubts == 0 || off_s > clock->least_late_s)
                 clock->least_late_s = off_s;
             if (clock->doubts++ < DOUBTS_MAX)
                 return PULSE_DOUBTED;
-            off_s = clock->least_late_s;
+            frame = line_at(clock, at_ns) + clock->least_late_s * clock->rate;
+            jumped = true;
         }
-        frame = line_at(clock, at_ns) + off_s * clock->rate;
     }
-    const bool jumped = clock->at_ns == 0 || fabs(off_s) > JUMP_S;
     clock->at_ns = at_ns;
     clock->frame = frame;
     clock->doubts = 0;

@@ -37,7 +37,7 @@ struct pulse_clock {
 enum pulse_verdict {
     PULSE_TAKEN,
     PULSE_DOUBTED, /* off the line: the server was held up as it answered, or the device was. Ask again. */
-    PULSE_JUMPED,  /* taken; it goes on elsewhere, or begins */
+    PULSE_JUMPED,  /* taken; it goes on elsewhere, or begins: a step, which says nothing about the clock's rate */
 };
 
 /* Forgets the line. */
