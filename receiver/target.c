@@ -2,9 +2,10 @@
 #include "receiver/target.h"
 
 #include <math.h>
+#include <string.h>
 
 #define NS_PER_MS      1e6
-#define HALF_WINDOW_NS 30000000000
+#define WINDOW_NS      30000000000
 #define LOWER_AFTER_NS 60000000000
 #define STALL_AGAIN_NS 60000000000
 #define MARGIN_NS      (0.5 * NS_PER_MS)
@@ -20,7 +21,7 @@ static const struct lesson {
     int64_t after_ns;
     double margin_ns;
 } lessons[TARGET_LESSONS] = {
-    {3000000000,  1.0 * NS_PER_MS },
+    {3000000000,  1.25 * NS_PER_MS},
     {20000000000, 0.85 * NS_PER_MS},
     {60000000000, 0.85 * NS_PER_MS}
 };
@@ -56,7 +57,9 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
 {
-    double seen_ns = fmax(target->window_max_ns[0], target->window_max_ns[1]);
+    double seen_ns = 0.0;
+    for (int i = 0; i < TARGET_WINDOWS; i++)
+        seen_ns = fmax(seen_ns, target->window_max_ns[i]);
     if (target->lessons < TARGET_LESSONS) {
         if (seen_ns <= 0.0 || now_ns - target->since_ns < lessons[target->lessons].after_ns)
             return;
@@ -66,7 +69,7 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
         if (target->lessons ==
             TARGET_LESSONS - 1) { /* seen from a line that was still moving: not for the last one */
             target->window_start_ns = now_ns;
-            target->window_max_ns[0] = target->window_max_ns[1] = 0.0;
+            memset(target->window_max_ns, 0, sizeof target->window_max_ns);
         }
     }
     double enough_ns = seen_ns + MARGIN_NS;
@@ -78,11 +81,12 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
 
 void target_update(struct target_hold *target, int64_t now_ns, double lateness_ns, enum clock_verdict verdict)
 {
-    if (target->window_start_ns == 0 || now_ns - target->window_start_ns >= HALF_WINDOW_NS) {
+    if (target->window_start_ns == 0 || now_ns - target->window_start_ns >= WINDOW_NS) {
         if (target->window_start_ns == 0)
             target->since_ns = now_ns;
         target->window_start_ns = now_ns;
-        target->window_max_ns[1] = target->window_max_ns[0];
+        memmove(target->window_max_ns + 1, target->window_max_ns,
+                sizeof target->window_max_ns - sizeof *target->window_max_ns);
         target->window_max_ns[0] = 0.0;
     }
     switch (verdict) {

@@ -4,7 +4,7 @@
  * the guest's clock was ahead of what had been written just before (chunk, burst and delay in one number).
  * Pure arithmetic; [src], one thread.
  *
- * The hold is the largest lateness of the last 30-60 s plus a margin: raised at once (half-way ahead of what grows),
+ * The hold is the largest lateness of the last 60-90 s plus a margin: raised at once (half-way ahead of what grows),
  * lowered only after a minute spent clearly below. The initial guess gives way to what was seen after 3, 20 and 60 s.
  * One stall is not jitter: a lateness far above the hold (twice it, or twice what usually comes on top of the guest's
  * own chunk and 10 ms more) raises nothing unless a second one follows within a minute.
@@ -17,11 +17,12 @@
 #include <stdint.h>
 
 #define TARGET_LESSONS 3
+#define TARGET_WINDOWS 3
 
 struct target_hold {
     double hold_ns;
-    double unit_ns;          /* what the guest delivers at once: the part of a lateness that is none; 0: unknown */
-    double window_max_ns[2]; /* two half-windows of 30 s, the current one first */
+    double unit_ns; /* what the guest delivers at once: the part of a lateness that is none; 0: unknown */
+    double window_max_ns[TARGET_WINDOWS]; /* windows of 30 s, the current one first */
     int64_t window_start_ns;
     int64_t below_since_ns;
     double pending_ns; /* lateness of arrivals off the line, until it is known whether the line or they were wrong */

@@ -177,7 +177,7 @@ static void lowered_after_a_minute(void **state)
         arrive(&guest, 25.0 * MS, CLOCK_TRACKED);
     assert_true(guest.now_ns - from_ns >= 60 * SECOND - CHUNK_NS);
     assert_true(hold_ms(&guest) >= 25.5);
-    steady(&guest, 25.0 * MS, 125); /* 30 to 60 s until the maximum is forgotten, and a minute below */
+    steady(&guest, 25.0 * MS, 125); /* 60 to 90 s until the maximum is forgotten, and a minute below */
     assert_near(hold_ms(&guest), 25.5, 0.1);
 
     /* One that comes near it within the minute keeps it. */
