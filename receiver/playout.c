@@ -466,14 +466,15 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
         uint32_t slice = resampler_slice(p->step);
         if (slice > frames - done)
             slice = frames - done;
-        if (p->phase == PLAYING || p->phase == ENDING)
+        if (p->phase == PLAYING || p->phase == ENDING) {
             sound(p, at, slice, mute);
-        else
+            p->stats.frames += slice;
+        } else {
             memset(at, 0, (size_t)slice * p->channels * sizeof *dst);
+        }
         done += slice;
     }
     if (p->phase == PLAYING || p->phase == ENDING) {
-        p->stats.frames += frames - silence;
         double keep = position(p) - HISTORY_S * p->source_rate;
         if (p->fade_left > 0)
             keep = fmin(keep, resampler_position(&p->voice[p->current ^ 1]) - HISTORY_S * p->source_rate);

@@ -207,7 +207,8 @@ static void check_frames(struct soak_check *c, const struct playout_stats *now, 
         violated(c, "dropped frames fall by %.0f", -dropped);
     c->dropped += dropped;
     c->played += (double)given * trace->step;
-    double standing = trace->position + frames * trace->step; /* of silence the trace counts back */
+    /* Sound that ends within a pull gets no further; silence before it, and a silent pull, the trace counts back. */
+    double standing = trace->position + (double)(c->playing && given > 0 ? given : frames) * trace->step;
     if (c->playing && given > 0) {
         double moved = trace->position - c->expected;
         if (fabs(fmax(moved, 0.0) - dropped) > spare)
