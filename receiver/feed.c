@@ -3,10 +3,10 @@
 
 #include "receiver/seqlock.h"
 #include "receiver/target.h"
+#include "ringbuf/resident.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 
 #define NS_PER_S            1000000000
 #define NS_PER_MS           1000000
@@ -69,7 +69,7 @@ struct feed {
 
 int feed_create(struct feed **feed, const struct pcm_format *format, enum source_kind kind)
 {
-    struct feed *f = calloc(1, sizeof *f);
+    struct feed *f = resident_alloc(sizeof *f);
     if (!f)
         return -ENOMEM;
     f->format = *format;
@@ -79,7 +79,7 @@ int feed_create(struct feed **feed, const struct pcm_format *format, enum source
         frames = (size_t)format->rate * RING_SECONDS;
     int err = frame_ring_init(&f->ring, frames, format->channels);
     if (err < 0) {
-        free(f);
+        resident_free(f, sizeof *f);
         return err;
     }
     clock_init(&f->clock, format->rate, SOURCE_DLL_HZ, priors[kind].sigma_s);
@@ -93,7 +93,7 @@ void feed_destroy(struct feed *feed)
     if (!feed)
         return;
     frame_ring_free(&feed->ring);
-    free(feed);
+    resident_free(feed, sizeof *feed);
 }
 
 const struct pcm_format *feed_format(const struct feed *feed)

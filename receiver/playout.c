@@ -4,11 +4,11 @@
 #include "receiver/device_clock.h"
 #include "receiver/rate.h"
 #include "receiver/seqlock.h"
+#include "ringbuf/resident.h"
 
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
-#include <stdlib.h>
 
 #define NS_PER_S         1e9
 #define MARGIN_S         0.2e-3
@@ -76,11 +76,16 @@ static bool params_valid(const struct playout_params *params)
     return params->latency_ns >= 0 && params->max_latency_ns >= 0 && params->quality <= RESAMPLER_BEST;
 }
 
+static size_t spare_bytes(const struct playout *p)
+{
+    return (size_t)RESAMPLER_FRAMES_MAX * p->channels * sizeof *p->spare;
+}
+
 int playout_create(struct playout **playout, struct feed *feed, const struct playout_params *params)
 {
     if (!params_valid(params))
         return -EINVAL;
-    struct playout *p = calloc(1, sizeof *p);
+    struct playout *p = resident_alloc(sizeof *p);
     if (!p)
         return -ENOMEM;
     p->feed = feed;
@@ -94,7 +99,7 @@ int playout_create(struct playout **playout, struct feed *feed, const struct pla
     p->acquire_s = ACQUIRE_S;
     atomic_init(&p->silent, true);
     int err = -ENOMEM;
-    p->spare = calloc((size_t)RESAMPLER_FRAMES_MAX * p->channels, sizeof *p->spare);
+    p->spare = resident_alloc(spare_bytes(p));
     if (!p->spare)
         goto fail;
     for (unsigned i = 0; i < 2; i++) {
@@ -115,8 +120,8 @@ void playout_destroy(struct playout *playout)
         return;
     for (unsigned i = 0; i < 2; i++)
         resampler_free(&playout->voice[i]);
-    free(playout->spare);
-    free(playout);
+    resident_free(playout->spare, spare_bytes(playout));
+    resident_free(playout, sizeof *playout);
 }
 
 static struct resampler *voice(struct playout *p)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/resampler.h"
 
+#include "ringbuf/resident.h"
+
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A filter's half length in source frames at step <= 1 (libsamplerate 0.2: coeff_half_len / index_inc). */
@@ -22,12 +23,17 @@ static const struct filter filters[] = {
 #define SMALL_RAMP         1e-4
 #define SCRATCH_FRAMES     8192 /* a slice's input and the longest look-ahead: 2048 + 144 * 32 */
 
+static size_t scratch_bytes(const struct resampler *rs)
+{
+    return (size_t)SCRATCH_FRAMES * rs->channels * sizeof *rs->scratch;
+}
+
 int resampler_init(struct resampler *rs, enum resampler_quality quality, unsigned channels)
 {
     *rs = (struct resampler){.channels = channels, .quality = quality};
     int err;
     rs->src = src_new(filters[quality].converter, (int)channels, &err);
-    rs->scratch = calloc((size_t)SCRATCH_FRAMES * channels, sizeof *rs->scratch);
+    rs->scratch = resident_alloc(scratch_bytes(rs));
     if (!rs->src || !rs->scratch) {
         resampler_free(rs);
         return -ENOMEM;
@@ -39,7 +45,7 @@ void resampler_free(struct resampler *rs)
 {
     if (rs->src)
         src_delete(rs->src);
-    free(rs->scratch);
+    resident_free(rs->scratch, scratch_bytes(rs));
     rs->src = NULL;
     rs->scratch = NULL;
 }

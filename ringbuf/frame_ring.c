@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "ringbuf/frame_ring.h"
 
+#include "ringbuf/resident.h"
+
 #include <errno.h>
-#include <stdlib.h>
 
 #define FRAME_RING_MAX_SAMPLES ((size_t)1 << 28)
 
@@ -14,7 +15,7 @@ int frame_ring_init(struct frame_ring *ring, size_t frames, unsigned channels)
     size_t capacity = 1;
     while (capacity < frames)
         capacity *= 2;
-    ring->samples = calloc(capacity * channels, sizeof *ring->samples);
+    ring->samples = resident_alloc(capacity * channels * sizeof *ring->samples);
     if (!ring->samples)
         return -ENOMEM;
     ring->capacity_frames = capacity;
@@ -24,7 +25,7 @@ int frame_ring_init(struct frame_ring *ring, size_t frames, unsigned channels)
 
 void frame_ring_free(struct frame_ring *ring)
 {
-    free(ring->samples);
+    resident_free(ring->samples, ring->capacity_frames * ring->channels * sizeof *ring->samples);
     ring->samples = NULL;
     ring->capacity_frames = 0;
 }
