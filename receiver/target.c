@@ -4,17 +4,18 @@
 #include <math.h>
 #include <string.h>
 
-#define NS_PER_MS      1e6
-#define WINDOW_NS      30000000000
-#define LOWER_AFTER_NS 60000000000
-#define STALL_AGAIN_NS 60000000000
-#define MARGIN_NS      (0.5 * NS_PER_MS)
-#define USED_UP_NS     (0.1 * NS_PER_MS) /* so little margin left: raise */
-#define LOWER_STEP_NS  (1.1 * NS_PER_MS)
-#define AHEAD          0.5
-#define STALL_NS       (10.0 * NS_PER_MS)
-#define AHEAD_MAX_NS   (20.0 * NS_PER_MS)
-#define OUTLIER        2.0
+#define NS_PER_MS       1e6
+#define WINDOW_NS       30000000000
+#define LOWER_AFTER_NS  60000000000
+#define STALL_AGAIN_NS  60000000000
+#define MARGIN_NS       (0.5 * NS_PER_MS)
+#define STALL_MARGIN_NS (1.75 * NS_PER_MS)
+#define USED_UP_NS      (0.1 * NS_PER_MS) /* so little margin left: raise */
+#define LOWER_STEP_NS   (1.1 * NS_PER_MS)
+#define AHEAD           0.5
+#define STALL_NS        (10.0 * NS_PER_MS)
+#define AHEAD_MAX_NS    (20.0 * NS_PER_MS)
+#define OUTLIER         2.0
 
 /* What was only assumed is replaced by what was seen, with a margin for what may not have been seen yet. */
 static const struct lesson {
@@ -39,9 +40,19 @@ static bool is_stall(const struct target_hold *target, double lateness_ns)
            (target->unit_ns > 0.0 && lateness_ns - target->unit_ns > OUTLIER * usual_ns + STALL_NS);
 }
 
+static double seen_ns(const struct target_hold *target)
+{
+    double most_ns = 0.0;
+    for (int i = 0; i < TARGET_WINDOWS; i++)
+        most_ns = fmax(most_ns, target->window_max_ns[i]);
+    return most_ns;
+}
+
 static void accept(struct target_hold *target, int64_t now_ns, double lateness_ns)
 {
     if (is_stall(target, lateness_ns)) {
+        /* It may go on at another phase of its timer, which what was seen so far does not cover. */
+        target->hold_ns = fmax(target->hold_ns, seen_ns(target) + STALL_MARGIN_NS);
         double worst_ns = lateness_ns;
         lateness_ns = 0.0;
         if (target->stall_ns > 0.0 && now_ns - target->stall_at_ns <= STALL_AGAIN_NS)
@@ -57,13 +68,11 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
 {
-    double seen_ns = 0.0;
-    for (int i = 0; i < TARGET_WINDOWS; i++)
-        seen_ns = fmax(seen_ns, target->window_max_ns[i]);
+    const double most_ns = seen_ns(target);
     if (target->lessons < TARGET_LESSONS) {
-        if (seen_ns <= 0.0 || now_ns - target->since_ns < lessons[target->lessons].after_ns)
+        if (most_ns <= 0.0 || now_ns - target->since_ns < lessons[target->lessons].after_ns)
             return;
-        target->hold_ns = seen_ns + lessons[target->lessons].margin_ns;
+        target->hold_ns = most_ns + lessons[target->lessons].margin_ns;
         target->lessons++;
         target->below_since_ns = now_ns;
         if (target->lessons ==
@@ -72,7 +81,7 @@ static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
             memset(target->window_max_ns, 0, sizeof target->window_max_ns);
         }
     }
-    double enough_ns = seen_ns + MARGIN_NS;
+    double enough_ns = most_ns + MARGIN_NS;
     if (enough_ns > target->hold_ns - LOWER_STEP_NS)
         target->below_since_ns = now_ns;
     else if (now_ns - target->below_since_ns >= LOWER_AFTER_NS)

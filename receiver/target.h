@@ -7,7 +7,8 @@
  * The hold is the largest lateness of the last 60-90 s plus a margin: raised at once (half-way ahead of what grows),
  * lowered only after a minute spent clearly below. The initial guess gives way to what was seen after 3, 20 and 60 s.
  * One stall is not jitter: a lateness far above the hold (twice it, or twice what usually comes on top of the guest's
- * own chunk and 10 ms more) raises nothing unless a second one follows within a minute.
+ * own chunk and 10 ms more) raises nothing unless a second one follows within a minute; only the margin is made wider for
+ * a while, since who was held up may go on at another phase of its timer.
  */
 #ifndef EARSHOT_TARGET_H
 #define EARSHOT_TARGET_H

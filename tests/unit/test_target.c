@@ -9,10 +9,11 @@
 
 #include <cmocka.h>
 
-#define MS       1e6
-#define SECOND   INT64_C(1000000000)
-#define START_NS (1000 * SECOND)
-#define CHUNK_NS INT64_C(20000000)
+#define MS            1e6
+#define SECOND        INT64_C(1000000000)
+#define START_NS      (1000 * SECOND)
+#define STALL_ROOM_MS 1.75 /* target.c: STALL_MARGIN_NS */
+#define CHUNK_NS      INT64_C(20000000)
 
 struct guest {
     struct target_hold target;
@@ -102,16 +103,21 @@ static void raised_before_it_is_exceeded(void **state)
     assert_near(hold_ms(&guest), before_ns / MS - 0.05 + 0.5, 1e-6);
 }
 
-static void one_stall_raises_nothing(void **state)
+/* It is not jitter. But the driver may go on at another phase of its timer: what comes next may be a little later than
+ * anything so far. */
+static void one_stall_leaves_room_for_what_comes_next(void **state)
 {
     (void)state;
     struct guest guest;
     guest_settled(&guest);
-    double before = hold_ms(&guest);
     arrive(&guest, 130.0 * MS, CLOCK_TRACKED);
-    assert_near(hold_ms(&guest), before, 1e-9);
-    steady(&guest, 25.0 * MS, 55); /* nor is it remembered as a maximum */
-    assert_near(hold_ms(&guest), before, 0.6);
+    assert_near(hold_ms(&guest), 25.0 + STALL_ROOM_MS, 1e-9);
+    steady(&guest, 25.0 * MS, 55);
+    assert_near(hold_ms(&guest), 25.0 + STALL_ROOM_MS, 1e-9);
+    arrive(&guest, 25.0 * MS + (STALL_ROOM_MS - 0.2) * MS, CLOCK_TRACKED); /* it was needed */
+    assert_near(hold_ms(&guest), 25.0 + STALL_ROOM_MS, 1e-9);
+    steady(&guest, 25.0 * MS, 160); /* nor is it remembered as a maximum */
+    assert_near(hold_ms(&guest), 25.5, 0.1);
 }
 
 /* The second one within a minute of the first counts; later it is a first one again. */
@@ -131,7 +137,6 @@ static void second_stall(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct guest guest;
         guest_settled(&guest);
-        double before = hold_ms(&guest);
         arrive(&guest, 100.0 * MS, CLOCK_TRACKED);
         int64_t first_ns = guest.now_ns;
         while (guest.now_ns + CHUNK_NS < first_ns + rows[i].after_s * SECOND)
@@ -140,7 +145,7 @@ static void second_stall(void **state)
         if (rows[i].raises)
             assert_true(hold_ms(&guest) >= 100.0); /* the worse of the two */
         else
-            assert_true(hold_ms(&guest) <= before + 0.6);
+            assert_true(hold_ms(&guest) <= 25.0 + STALL_ROOM_MS);
     }
 }
 
@@ -255,7 +260,7 @@ int main(void)
         cmocka_unit_test(lessons_leave_a_margin),
         cmocka_unit_test(raised_at_once),
         cmocka_unit_test(raised_before_it_is_exceeded),
-        cmocka_unit_test(one_stall_raises_nothing),
+        cmocka_unit_test(one_stall_leaves_room_for_what_comes_next),
         cmocka_unit_test(second_stall),
         cmocka_unit_test(rare_stalls),
         cmocka_unit_test(lowered_after_a_minute),
