@@ -12,8 +12,8 @@
 #define MS            1e6
 #define SECOND        INT64_C(1000000000)
 #define START_NS      (1000 * SECOND)
-#define STALL_ROOM_MS 1.75 /* target.c: STALL_MARGIN_NS */
 #define CHUNK_NS      INT64_C(20000000)
+#define STALL_ROOM_MS 1.75 /* target.c: STALL_MARGIN_NS */
 
 struct guest {
     struct target_hold target;
