@@ -148,6 +148,26 @@ static void underrun(void **state)
     }
 }
 
+/* In the middle of a long pull: what sounded of it counts, and no more. */
+static void ends_within_a_pull(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(&standard);
+    rig->quantum = RIG_FRAMES;
+    rig_run(rig, 20.0);
+    const struct playout_trace before = rig_trace(rig);
+    const uint64_t counted = rig_stats(rig).frames;
+    assert_int_equal(rig_stats(rig).state, PLAYOUT_PLAYING);
+    rig->stalled = true;
+    rig_run(rig, 3.0);
+    const struct playout_trace after = rig_trace(rig); /* of a silent pull: counted back by it */
+    assert_int_equal(rig_stats(rig).state, PLAYOUT_STARVED);
+    const double passed = after.position + RIG_FRAMES * after.step - before.position - RIG_FRAMES * before.step;
+    assert_true(fmod(passed, RIG_FRAMES) > 1.0); /* not a whole pull */
+    assert_near((double)(rig_stats(rig).frames - counted), passed, 3.0);
+    rig_free(rig);
+}
+
 /* Frames that never came make every later one late: that costs one drop-out, not one more for each place where too
  * little is in hand to go on from. */
 static void displaced(void **state)
@@ -379,6 +399,7 @@ int main(void)
         cmocka_unit_test(starts_at_target),
         cmocka_unit_test(follows),
         cmocka_unit_test(underrun),
+        cmocka_unit_test(ends_within_a_pull),
         cmocka_unit_test(displaced),
         cmocka_unit_test(pause),
         cmocka_unit_test(resync),
