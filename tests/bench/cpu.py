@@ -20,7 +20,6 @@ IDLE_MAX = 0.08
 WAKEUPS_MAX = 10
 RSS_MAX_KIB = 25 * 1024
 SETTLE_S = 3
-LOCKED_S = 12  # until then shared memory is looked at more often, and the clocks are not known yet
 IDLE_SETTLE_S = 31  # a ring is looked at ever more seldom until then
 
 
@@ -108,7 +107,7 @@ class Bench:
             reference_all.append(measure(reference, self.options.seconds)[0])
             reference.end()
             earshot, guest = self.start(transport, quality)
-            percent, wakeups, parts = measure(earshot, self.options.seconds, LOCKED_S)
+            percent, wakeups, parts = measure(earshot, self.options.seconds)
             earshot_all.append(percent)
             above_all.append(percent - reference_all[-1])
             memory = rss_kib(earshot.pid)
