@@ -12,6 +12,7 @@ import struct
 import time
 
 import figures
+import captured
 import harness
 import pulse
 
@@ -24,17 +25,11 @@ TURN_NS = 1e9 / harness.TONE_HZ
 def phases(capture, from_ns):
     """[(time, phase in turns)] of each cycle's first frame, while the tone plays."""
     found = []
-    with open(capture.path, "rb") as file:
-        channels = struct.unpack("<QII", file.read(16))[1]
-        while len(head := file.read(32)) == 32:
-            cycle_ns, _, frames, _, _, _ = struct.unpack("<qQIIII", head)
-            samples = file.read(frames * channels * 4)
-            if len(samples) < frames * channels * 4:
-                break
-            if cycle_ns >= from_ns and frames:
-                left, right = struct.unpack("<ff", samples[:8])
-                if math.hypot(left, right) > 0.5:
-                    found.append((cycle_ns, math.atan2(right, left) / (2 * math.pi)))
+    for cycle in captured.cycles(capture.path):
+        if cycle.cycle_ns >= from_ns and cycle.frames:
+            left, right = cycle.samples[:2]
+            if math.hypot(left, right) > 0.5:
+                found.append((cycle.cycle_ns, math.atan2(right, left) / (2 * math.pi)))
     return found
 
 

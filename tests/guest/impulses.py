@@ -4,8 +4,8 @@ period of a tone can be missing or be there twice."""
 
 import array
 import bisect
-import struct
 
+import captured
 import harness
 
 PERIOD = 4800
@@ -17,30 +17,31 @@ RINGING = 24  # frames
 SPACING = PERIOD * 3000 // 1000000 + 2
 RATE = 48000
 LOSS_NEAR = 960  # as earshot-analyse has it
-CAPTURE_MAGIC = 0x3150414354534145  # tests/integration/capture_file.h
 
 
 class Train:
     """The impulses between two times. found: [(frame, number, heard_ns)] of each that is followed by its marker; breaks:
-    [(from frame, to frame, what)] where they do not follow each other, with what the capture itself lost left out."""
+    [(from frame, to frame, what)] where they do not follow each other, with what the capture itself lost left out, and what lies in the times excused:
+    [(from_ns, to_ns)]."""
 
-    def __init__(self, path, from_ns, to_ns):
+    def __init__(self, path, from_ns, to_ns, excused=()):
         self.cycles = []  # (first frame, its time)
         self.losses = []  # frames before which the graph went on without its capture
+        self.late = []  # ... which the capture was late for
         self.found, strays = [], []
         peaks = self.peaks(self.left(path, from_ns, to_ns))
         while len(peaks) >= 2:
             (at, pulse), (marker_at, marker) = peaks[:2]
             number = (marker_at - at - PERIOD / 4) / (PERIOD / 64)
             if pulse > 0 > marker and abs(number - round(number)) < 0.1 and -0.5 < number < NUMBERS:
-                first, cycle_ns = self.cycles[bisect.bisect(self.cycles, (at, float("inf"))) - 1]
-                self.found.append((at, round(number) % NUMBERS, cycle_ns + (at - first) * 1000000000 // RATE))
+                self.found.append((at, round(number) % NUMBERS, self.time_ns(at)))
                 del peaks[:2]
             else:
                 if self.found:  # else it is still fading in, or began in the middle of one
                     strays.append((self.found[-1][0], marker_at, f"{pulse:.2f}, and {marker:.2f} {marker_at - at} frames later"))
                 del peaks[0]
-        self.breaks = [entry for entry in sorted(strays + self.jumps()) if not self.near_loss(*entry[:2])]
+        self.breaks = [entry for entry in sorted(strays + self.jumps())
+                       if not self.near_loss(*entry[:2]) and not self.overlaps(excused, *entry[:2])]
 
     def jumps(self):
         return [(before_at, at, f"impulse {number} comes {at - before_at} frames after {before}")
@@ -48,25 +49,29 @@ class Train:
                 if number != (before + 1) % NUMBERS or abs(at - before_at - PERIOD) > SPACING]
 
     def near_loss(self, from_frame, to_frame):
-        return any(from_frame - LOSS_NEAR <= loss <= to_frame + LOSS_NEAR for loss in self.losses)
+        return any(from_frame - LOSS_NEAR <= loss <= to_frame + LOSS_NEAR for loss in self.losses + self.late)
+
+    def time_ns(self, frame):
+        first, cycle_ns = self.cycles[bisect.bisect(self.cycles, (frame, float("inf"))) - 1]
+        return cycle_ns + (frame - first) * 1000000000 // RATE
+
+    def overlaps(self, spans, from_frame, to_frame):
+        from_ns, to_ns = self.time_ns(from_frame), self.time_ns(to_frame)
+        return any(begin <= to_ns and end >= from_ns for begin, end in spans)
 
     def left(self, path, from_ns, to_ns):
-        with open(path, "rb") as file:
-            data = file.read()
-        magic, channels, _ = struct.unpack_from("=QII", data)
-        harness.check(magic == CAPTURE_MAGIC, f"{path} is no capture")
-        at, left, due = 16, array.array("f"), None
-        while at + 32 <= len(data):
-            cycle_ns, position, frames, rate, _, _ = struct.unpack_from("=qQIIII", data, at)
-            end = at + 32 + frames * channels * 4
-            if end <= len(data) and from_ns <= cycle_ns < to_ns:
-                harness.check(rate == RATE, f"the graph runs at {rate} Hz")
-                if due not in (None, position):
-                    self.losses.append(len(left))
-                due = position + frames
-                self.cycles.append((len(left), cycle_ns))
-                left.extend(array.array("f", data[at + 32:end])[::channels])
-            at = end
+        left, before = array.array("f"), None
+        for cycle in captured.cycles(path):
+            if not from_ns <= cycle.cycle_ns < to_ns:
+                continue
+            harness.check(cycle.rate == RATE, f"the graph runs at {cycle.rate} Hz")
+            if before and cycle.position != before.position + before.frames:
+                self.losses.append(len(left))
+            elif captured.late(before, cycle):
+                self.late.append(len(left))
+            self.cycles.append((len(left), cycle.cycle_ns))
+            left.extend(cycle.samples[::cycle.channels])
+            before = cycle
         return left
 
     @staticmethod

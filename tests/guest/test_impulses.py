@@ -3,11 +3,11 @@
 
 import array
 import os
-import struct
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../integration"))
+import captured  # noqa: E402
 import harness  # noqa: E402
 import impulses  # noqa: E402
 
@@ -26,15 +26,16 @@ def signal():
     return samples
 
 
-def train(samples, lost_cycles=()):
+def train(samples, lost_cycles=(), late_cycle=None, excused=()):
     with tempfile.NamedTemporaryFile() as file:
-        file.write(struct.pack("=QII", impulses.CAPTURE_MAGIC, 2, 0))
+        file.write(captured.HEADER.pack(captured.MAGIC, 2, 0))
         for cycle, first in enumerate(range(0, len(samples) - QUANTUM, QUANTUM)):
             if cycle not in lost_cycles:
-                file.write(struct.pack("=qQIIII", first * 10**9 // RATE, first, QUANTUM, RATE, QUANTUM, 1))
+                read = first + QUANTUM * (cycle == late_cycle)
+                file.write(captured.RECORD.pack(first * 10**9 // RATE, first, QUANTUM, RATE, QUANTUM, 1, 1 + read * 10**9 // RATE))
                 file.write(array.array("f", [x for sample in samples[first:first + QUANTUM] for x in (sample, 0)]).tobytes())
         file.flush()
-        return impulses.Train(file.name, 0, SECONDS * 10**9)
+        return impulses.Train(file.name, 0, SECONDS * 10**9, excused)
 
 
 def log(late_ms):
@@ -65,6 +66,12 @@ def test():
 
     judged = train(whole, lost_cycles=(300,))
     harness.check(len(judged.losses) == 1 and not judged.breaks, f"lost by the capture: {judged.breaks}")
+
+    spoilt = faults["20 frames lost"]
+    harness.check(not train(spoilt, late_cycle=50000 // QUANTUM).breaks, "what the capture was late for is its own")
+    harness.check(train(spoilt, late_cycle=100).breaks, "late elsewhere excuses nothing")
+    harness.check(not train(spoilt, excused=[(1030000000, 1050000000)]).breaks, "what is excused is left out")
+    harness.check(train(spoilt, excused=[(2030000000, 2050000000)]).breaks, "excuses hold where they belong")
 
     path = log(LATENCY_MS)
     try:

@@ -3,6 +3,7 @@
  * earshot-analyse: what a capture of a monitor says, as JSON. See track.h and latency.h for how.
  */
 #include "tests/integration/latency.h"
+#include "tests/integration/pulls.h"
 #include "tests/integration/track.h"
 
 #include <errno.h>
@@ -13,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_NS INT64_C(1000000000)
+#define SECOND_NS      INT64_C(1000000000)
+#define LATE_BEFORE_NS (SECOND_NS / 100) /* what a late pull excuses: the analysis' own windows before it ... */
+#define LATE_AFTER_NS  (SECOND_NS / 25)  /* ... and the crossfade to where the device has got to meanwhile */
 
 struct analysis {
-    const char *capture_path, *log_path, *stalls_path;
+    const char *capture_path, *log_path, *stalls_path, *pulls_path;
     struct track_params track;
     double ppm;           /* the guest's clock, as it was asked to run */
     int64_t expected_ns;  /* latency around which to look */
@@ -29,6 +32,7 @@ struct analysis {
 enum {
     OPT_LOG = 1,
     OPT_STALLS,
+    OPT_PULLS,
     OPT_HZ,
     OPT_RATE,
     OPT_PPM,
@@ -46,25 +50,27 @@ enum {
 static const struct option options[] = {
     {"log",              required_argument, NULL, OPT_LOG},
     {"stalls",              required_argument, NULL, OPT_STALLS},
-    {"hz",                  required_argument, NULL, OPT_HZ},
-    {"rate",required_argument, NULL, OPT_RATE},
-    {"ppm",        required_argument, NULL, OPT_PPM},
-    {"expect-ms",               required_argument, NULL, OPT_EXPECT},
-    {"stall-ms",              required_argument, NULL, OPT_STALL},
-    {"guest-late-ms",                  required_argument, NULL, OPT_GUEST},
-    {"aftermath-ms",              required_argument, NULL, OPT_AFTERMATH},
-    {"from-ns",          required_argument, NULL, OPT_FROM},
+    {"pulls",                  required_argument, NULL, OPT_PULLS},
+    {"hz",required_argument, NULL, OPT_HZ},
+    {"rate",        required_argument, NULL, OPT_RATE},
+    {"ppm",            required_argument, NULL, OPT_PPM},
+    {"expect-ms",              required_argument, NULL, OPT_EXPECT},
+    {"stall-ms",                  required_argument, NULL, OPT_STALL},
+    {"guest-late-ms",              required_argument, NULL, OPT_GUEST},
+    {"aftermath-ms",            required_argument, NULL, OPT_AFTERMATH},
+    {"from-ns",             required_argument, NULL, OPT_FROM},
     {"to-ns",              required_argument, NULL, OPT_TO},
-    {"first-channel",              required_argument, NULL, OPT_FIRST_CHANNEL},
-    {"step-frames",                  required_argument, NULL, OPT_STEP},
-    {"per-channel",required_argument, NULL, OPT_PER_CHANNEL},
+    {"first-channel",                  required_argument, NULL, OPT_FIRST_CHANNEL},
+    {"step-frames",required_argument, NULL, OPT_STEP},
+    {"per-channel",           required_argument, NULL, OPT_PER_CHANNEL},
     {0       }
 };
 
 static int usage(void)
 {
-    fputs("Usage: earshot-analyse CAPTURE [--log FILE] [--stalls FILE] [--hz HZ] [--rate HZ] [--ppm X]\n"
-          "  [--expect-ms MS] [--stall-ms MS] [--guest-late-ms MS] [--aftermath-ms MS] [--from-ns NS] [--to-ns NS]\n"
+    fputs("Usage: earshot-analyse CAPTURE [--log FILE] [--stalls FILE] [--pulls FILE] [--hz HZ] [--rate HZ]\n"
+          "  [--ppm X] [--expect-ms MS] [--stall-ms MS] [--guest-late-ms MS] [--aftermath-ms MS] [--from-ns NS] "
+          "[--to-ns NS]\n"
           "  [--first-channel N] [--step-frames X] [--per-channel HZ]\n",
           stderr);
     return 2;
@@ -80,7 +86,8 @@ static int parse(struct analysis *analysis, int argc, char **argv)
     };
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         char *end = NULL;
-        double number = option == OPT_LOG || option == OPT_STALLS ? 0 : strtod(optarg ? optarg : "", &end);
+        const bool is_path = option == OPT_LOG || option == OPT_STALLS || option == OPT_PULLS;
+        double number = is_path ? 0 : strtod(optarg ? optarg : "", &end);
         if (option == '?' || (end && (*end || end == optarg)))
             return -EINVAL;
         switch (option) {
@@ -89,6 +96,9 @@ static int parse(struct analysis *analysis, int argc, char **argv)
             break;
         case OPT_STALLS:
             analysis->stalls_path = optarg;
+            break;
+        case OPT_PULLS:
+            analysis->pulls_path = optarg;
             break;
         case OPT_HZ:
             analysis->track.hz = number;
@@ -176,7 +186,8 @@ static void print_times(const struct track *track, uint32_t rate, uint32_t quant
     fputs("],\n", stdout);
 }
 
-static void print_events(const struct analysis *analysis, const struct track *track, const struct stalls *stalls)
+static void print_events(const struct analysis *analysis, const struct track *track, const struct stalls *stalls,
+                         const struct stalls *late)
 {
     static const char *const kinds[] = {"step", "dip", "click"};
     unsigned judged = 0, excused = 0;
@@ -185,21 +196,27 @@ static void print_events(const struct analysis *analysis, const struct track *tr
     for (size_t i = 0; i < track->event_count; i++) {
         const struct track_event *event = &track->events[i];
         bool near = stalls_near(stalls, event->from_ns, event->to_ns, SECOND_NS / 100, analysis->aftermath_ns);
-        bool excuse = near || event->near_loss;
+        bool late_near = stalls_near(late, event->from_ns, event->to_ns, LATE_BEFORE_NS, LATE_AFTER_NS);
+        bool excuse = near || event->near_loss || late_near;
         *(excuse ? &excused : &judged) += 1;
         silent_ns += event->silent_ns;
         printf("%s\n{\"kind\":\"%s\",\"from_ns\":%" PRId64 ",\"to_ns\":%" PRId64
                ",\"frames\":%.2f,\"silent_ms\":%.1f,"
-               "\"near_stall\":%s,\"near_loss\":%s}",
+               "\"near_stall\":%s,\"near_loss\":%s,\"near_late\":%s}",
                i ? "," : "", kinds[event->kind], event->from_ns, event->to_ns, event->frames,
-               (double)event->silent_ns / 1e6, near ? "true" : "false", event->near_loss ? "true" : "false");
+               (double)event->silent_ns / 1e6, near ? "true" : "false", event->near_loss ? "true" : "false",
+               late_near ? "true" : "false");
     }
     printf("],\n\"judged_events\":%u,\"excused_events\":%u,\"silent_ms\":%.1f,\n\"losses\":[", judged, excused,
            (double)silent_ns / 1e6);
     for (size_t i = 0; i < track->loss_count; i++)
         printf("%s{\"at_ns\":%" PRId64 ",\"frames\":%" PRId64 "}", i ? "," : "", track->losses[i].at_ns,
                track->losses[i].frames);
-    printf("],\n\"stalls\":%zu", stalls->count);
+    printf("],\n\"stalls\":%zu,\n\"late\":[", stalls->count);
+    for (size_t i = 0; i < late->count; i++)
+        printf("%s[%" PRId64 ",%" PRId64 "]", i ? "," : "", late->items[i].from_ns - LATE_BEFORE_NS,
+               late->items[i].to_ns + LATE_AFTER_NS);
+    putchar(']');
 }
 
 static int print_latency(const char *name, const struct latencies *latencies, int64_t from_ns, int64_t to_ns,
@@ -265,11 +282,13 @@ static int analyse(const struct analysis *analysis, const struct capture *captur
 {
     struct track track = {0};
     struct deliveries deliveries = {0};
-    struct stalls stalls = {0};
+    struct stalls stalls = {0}, late = {0};
     struct latencies latencies = {0};
     int result = track_make(&track, capture, &analysis->track);
     if (result == 0 && analysis->stalls_path)
         result = stalls_load(&stalls, analysis->stalls_path, analysis->stall_ns);
+    if (result == 0 && analysis->pulls_path)
+        result = pulls_load(&late, analysis->pulls_path);
     if (result == 0 && analysis->log_path) {
         result = deliveries_load(&deliveries, analysis->log_path);
         if (result == 0 && analysis->guest_ns)
@@ -283,13 +302,14 @@ static int analyse(const struct analysis *analysis, const struct capture *captur
             capture->cycle_count ? &capture->cycles[capture->cycle_count - 1].record : NULL;
         putchar('{');
         print_times(&track, last ? last->rate : 0, last ? last->quantum : 0);
-        print_events(analysis, &track, &stalls);
+        print_events(analysis, &track, &stalls, &late);
         if (analysis->log_path)
             result = print_latencies(&latencies);
         puts("}");
     }
     latencies_free(&latencies);
     stalls_free(&stalls);
+    stalls_free(&late);
     deliveries_free(&deliveries);
     track_free(&track);
     return result;

@@ -42,6 +42,13 @@ static void on_io_changed(void *arg, uint32_t id, void *area, uint32_t size)
         atomic_store(&capturer->position, size >= sizeof(struct spa_io_position) ? area : NULL);
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * SPA_NSEC_PER_SEC + now.tv_nsec;
+}
+
 /* [rt] */
 static void on_process(void *arg)
 {
@@ -62,6 +69,7 @@ static void on_process(void *arg)
             .rate = position->clock.rate.denom,
             .quantum = (uint32_t)position->clock.duration,
             .clock_id = position->clock.id,
+            .read_ns = now_ns(),
         };
         capture_writer_put(capturer->writer, &record, SPA_PTROFF(data->data, data->chunk->offset, const void));
     }

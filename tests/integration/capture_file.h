@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CAPTURE_MAGIC        UINT64_C(0x3150414354534145) /* "EASTCAP1" */
+#define CAPTURE_MAGIC        UINT64_C(0x3250414354534145) /* "EASTCAP2" */
 #define CAPTURE_CHANNELS_MAX 8
 
 struct capture_header {
@@ -26,6 +26,7 @@ struct capture_record {
     uint32_t rate;
     uint32_t quantum;
     uint32_t clock_id; /* another id = another driver */
+    int64_t read_ns;   /* CLOCK_MONOTONIC at which the capture got it; 0: it has no cycles to be late for */
 };
 
 struct capture_cycle {

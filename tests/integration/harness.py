@@ -154,14 +154,16 @@ class Capture:
         self.process.end()
         return self
 
-    def analyse(self, log=None, **options):
-        """earshot-analyse's result. Options: expect_ms=230 for --expect-ms 230."""
+    def analyse(self, log=None, pulls=None, **options):
+        """earshot-analyse's result. pulls: of Session.witnessed(). Options: expect_ms=230 for --expect-ms 230."""
         argv = [built("earshot-analyse"), self.path]
         options.setdefault("hz", TONE_HZ)
         options.setdefault("stall_ms", STALL_MS)
         options.setdefault("guest_late_ms", STALL_MS)
         if log:
             argv += ["--log", log]
+        if pulls:
+            argv += ["--pulls", pulls]
         if self.session.stalls_path:
             argv += ["--stalls", self.session.stalls_path]
         for key, value in options.items():
@@ -224,9 +226,9 @@ class Session:
                 process.send(signal.SIGCONT)
                 process.end()
         if os.environ.get("EARSHOT_KEEP"):
-            print(f"kept: {self.directory}")
-        else:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            print(f"kept: {self.directory} {self.shm_directory}")
+            return
+        shutil.rmtree(self.directory, ignore_errors=True)
         shutil.rmtree(self.shm_directory, ignore_errors=True)
 
     def watch_ordinary_threads(self, niceness):
@@ -328,6 +330,11 @@ class Session:
     def earshot(self, *args, name="earshot"):
         return self.spawn(name, [built("earshot"), *map(str, args)])
 
+    def witnessed(self, *args, name="earshot", **env):
+        """The program, which writes down when the server asked it for sound. Returns (process, its record's path)."""
+        pulls = os.path.join(self.shm_directory, f"{name}.pulls")
+        return self.spawn(name, [built("earshot-witnessed"), *map(str, args)], EARSHOT_PULLS=pulls, **env), pulls
+
     def guest(self, *args, name="guest", hz=TONE_HZ):
         """`earshot guest` with the tone that the analysis wants. Returns (process, its log's path)."""
         log = os.path.join(self.directory, f"{name}.deliveries")
@@ -362,13 +369,14 @@ def describe(result):
     """An analysis in a line."""
     latency = result.get("latency_all", {})
     events = ", ".join(f"{event['kind']} {event['frames']:+.1f} ({(event['to_ns'] - event['from_ns']) / 1e6:.0f} ms"
-                       f"{', stall' if event['near_stall'] else ''}{', loss' if event['near_loss'] else ''})"
+                       f"{', stall' if event['near_stall'] else ''}{', loss' if event['near_loss'] else ''}"
+                       f"{', late' if event['near_late'] else ''})"
                        for event in result["events"][:8])
     more = len(result["events"]) - 8
     return (f"tone {(result['tone_to_ns'] - result['tone_from_ns']) / 1e9:.1f} s, "
             f"latency {latency.get('median_ms', float('nan')):.2f} ms "
             f"({latency.get('p1_ms', 0):.1f}..{latency.get('p99_ms', 0):.1f}), "
-            f"drift {result['drift_ppm'] or 0:.1f} ppm, losses {len(result['losses'])}, "
+            f"drift {result['drift_ppm'] or 0:.1f} ppm, losses {len(result['losses'])}, late {len(result['late'])}, "
             f"judged {result['judged_events']}, excused {result['excused_events']}: {events or 'nothing'}"
             f"{f' and {more} more' if more > 0 else ''}")
 

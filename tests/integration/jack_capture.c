@@ -73,6 +73,7 @@ static int on_process(jack_nframes_t frames, void *arg)
         .rate = rate,
         .quantum = frames,
         .clock_id = 1,
+        .read_ns = here_ns,
     };
     capture_writer_put(capturer->writer, &record, capturer->samples);
     return 0;

@@ -3,6 +3,7 @@
  * The judge judged: captures made up with known steps, losses, drifts and latencies, which must be found, and no others.
  */
 #include "tests/integration/latency.h"
+#include "tests/integration/pulls.h"
 #include "tests/integration/track.h"
 
 #include <math.h>
@@ -35,6 +36,7 @@ struct script {
     uint64_t fade_frames; /* the skip is a crossfade of so many frames */
     uint64_t silent_from, silent_to;
     uint64_t lose_from, lose_to; /* cycles the capture does not see */
+    uint64_t read_late;          /* the cycle that the capture is a quantum late for */
     uint64_t click_at;
     uint64_t other_rate_from; /* cycle from which the graph runs at 44100 */
 };
@@ -70,6 +72,11 @@ static void render(const struct script *script, uint64_t frame, double seconds, 
     out[1] = quantised(right);
 }
 
+static int64_t frame_time_ns(uint64_t frames)
+{
+    return llround((double)frames / RATE * 1e9);
+}
+
 static void make(struct capture *capture, const struct script *script, unsigned cycles)
 {
     *capture = (struct capture){.channels = 2};
@@ -83,6 +90,7 @@ static void make(struct capture *capture, const struct script *script, unsigned 
                                         .rate = rate,
                                         .quantum = QUANTUM,
                                         .clock_id = 7};
+        record.read_ns = record.cycle_ns + frame_time_ns(100 + (script->read_late == c && c ? QUANTUM : 0));
         float samples[QUANTUM * 2];
         for (unsigned i = 0; i < QUANTUM; i++, frame++, seconds += 1.0 / rate)
             render(script, frame, seconds, samples + 2 * (size_t)i);
@@ -104,7 +112,7 @@ static void make_track(struct track *track, const struct script *script)
 
 static int64_t frame_ns(uint64_t frame)
 {
-    return START_NS + llround((double)frame / RATE * 1e9);
+    return START_NS + frame_time_ns(frame);
 }
 
 static void assert_near(double value, double expected, double tolerance)
@@ -244,6 +252,110 @@ static void losses_are_the_captures_own(void **state)
     assert_true(track.events[0].near_loss);
     assert_near(track.events[0].frames, 100, 0.2);
     track_free(&track);
+}
+
+static void what_is_read_late_is_the_captures_own(void **state)
+{
+    (void)state;
+    struct track track;
+    struct script script = {.latency_s = LATENCY_S, .read_late = 900, .skip_at = 900 * QUANTUM, .skip = QUANTUM};
+    make_track(&track, &script);
+    assert_int_equal(track.loss_count, 1);
+    assert_int_equal(track.losses[0].at_ns, frame_ns(900 * QUANTUM));
+    assert_int_equal(track.event_count, 1);
+    assert_true(track.events[0].near_loss);
+    track_free(&track);
+
+    /* Elsewhere a step is the program's. */
+    script.skip_at = 800 * QUANTUM;
+    make_track(&track, &script);
+    assert_int_equal(track.event_count, 1);
+    assert_false(track.events[0].near_loss);
+    track_free(&track);
+}
+
+#define PULLS 100
+
+/* Pulls in time, one a quantum, by a real-time thread. */
+static void make_pulls(struct pull_record records[PULLS])
+{
+    for (unsigned i = 0; i < PULLS; i++)
+        records[i] = (struct pull_record){.entered_ns = frame_ns((uint64_t)i * QUANTUM),
+                                          .left_ns = frame_ns((uint64_t)i * QUANTUM) + 50000,
+                                          .cycle_ns = frame_ns((uint64_t)i * QUANTUM) - 100000,
+                                          .stream = 5,
+                                          .frames = QUANTUM,
+                                          .rate = RATE,
+                                          .realtime = 1};
+}
+
+/* Delays all pulls from one on. */
+static void delay_pulls(struct pull_record records[PULLS], unsigned from, int64_t ns)
+{
+    for (unsigned i = from; i < PULLS; i++) {
+        records[i].entered_ns += ns;
+        records[i].left_ns += ns;
+        records[i].cycle_ns += ns;
+    }
+}
+
+static size_t count_late(struct stalls *late, const struct pull_record records[PULLS])
+{
+    stalls_free(late);
+    assert_int_equal(pulls_late(late, records, PULLS), 0);
+    return late->count;
+}
+
+static void late_pulls_are_the_servers(void **state)
+{
+    (void)state;
+    struct pull_record records[PULLS];
+    struct stalls late = {0};
+    make_pulls(records);
+    assert_int_equal(count_late(&late, records), 0);
+    delay_pulls(records, 30, 2000000); /* less than half a period */
+    assert_int_equal(count_late(&late, records), 0);
+    delay_pulls(records, 60, 5333333); /* a cycle left out */
+    assert_int_equal(count_late(&late, records), 1);
+    assert_int_equal(late.items[0].from_ns, records[59].entered_ns);
+    assert_int_equal(late.items[0].to_ns, records[60].left_ns);
+
+    /* Late for its cycle, though not for the one before. */
+    records[40].cycle_ns -= 3000000;
+    assert_int_equal(count_late(&late, records), 2);
+    records[40].cycle_ns += 3000000;
+
+    /* One that is interrupted is late, too; a program that takes so long as a rule is slow. */
+    records[70].left_ns += 3000000;
+    assert_int_equal(count_late(&late, records), 2);
+    records[80].left_ns += 3000000;
+    assert_int_equal(count_late(&late, records), 3);
+    records[90].left_ns += 3000000;
+    assert_int_equal(count_late(&late, records), 0);
+
+    /* An ordinary thread may be late by its own fault; and who is not asked for long is not late. */
+    make_pulls(records);
+    delay_pulls(records, 60, 20000000);
+    assert_int_equal(count_late(&late, records), 1);
+    records[60].realtime = 0;
+    assert_int_equal(count_late(&late, records), 0);
+    records[60].realtime = 1;
+    delay_pulls(records, 60, 1000000000);
+    assert_int_equal(count_late(&late, records), 0);
+
+    /* Streams are told apart, and the record ends where it was not written. */
+    make_pulls(records);
+    for (unsigned i = 1; i < PULLS; i += 2)
+        records[i].stream = 6;
+    delay_pulls(records, 0, -1000);
+    for (unsigned i = 0; i < PULLS; i++)
+        records[i].frames = 2 * QUANTUM;
+    assert_int_equal(count_late(&late, records), 0);
+    delay_pulls(records, 60, 20000000);
+    assert_int_equal(count_late(&late, records), 2);
+    records[50].entered_ns = 0;
+    assert_int_equal(count_late(&late, records), 0);
+    stalls_free(&late);
 }
 
 static void another_rate_is_not_a_step(void **state)
@@ -413,6 +525,8 @@ int main(void)
         cmocka_unit_test(clicks_are_found),
         cmocka_unit_test(silence_is_a_dip),
         cmocka_unit_test(losses_are_the_captures_own),
+        cmocka_unit_test(what_is_read_late_is_the_captures_own),
+        cmocka_unit_test(late_pulls_are_the_servers),
         cmocka_unit_test(another_rate_is_not_a_step),
         cmocka_unit_test(latency_is_what_was_put_in),
         cmocka_unit_test(latency_outlives_losses_and_silence),

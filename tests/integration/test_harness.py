@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The judge on the real monitor path, without Earshot: a bare stream with known faults. What this does not pass, no
-other result here means anything."""
+"""The judge on the real monitor path: a bare stream with known faults, then Earshot with a fault of its own. What this
+does not pass, no other result here means anything."""
 
 import os
 import time
 
 import harness
+
+QUANTUM = 256  # Earshot's
 
 
 def play(session, quantum, *skips):
@@ -22,6 +24,20 @@ def play(session, quantum, *skips):
         capture.stop()
         harness.check(player.end() == 0, "the player failed")
     return [capture.analyse(log, expect_ms=0) for _, capture, log in players]
+
+
+def faulty():
+    """Earshot that throws every 200th pull away: that it writes down when it was asked does not excuse it."""
+    with harness.Session() as session:
+        session.start_server(quantum=QUANTUM)
+        capture = session.capture(session.sink()).wait_running()
+        _, pulls = session.witnessed("-m", session.ring(), "-o", "pipewire", "-d", "testsink", "-t", 250,
+                                     EARSHOT_PULLS_FAULT="200")
+        _, log = session.guest("--shm", session.ring())
+        time.sleep(6)
+        result = capture.stop().analyse(log, pulls, expect_ms=harness.monitor_ms(250, 20, QUANTUM))
+        print(f"Earshot with a fault: {harness.describe(result)}", flush=True)
+        harness.check(result["judged_events"] >= 2, f"{result['judged_events']} faults found of some 5")
 
 
 def test():
@@ -41,6 +57,7 @@ def test():
             harness.check(6 <= len(found) <= 9, f"{len(found)} steps found of some 8")
             for event in found:
                 harness.check(abs(event["frames"] - skip) < 0.3, f"a step of {event['frames']} frames, not {skip}")
+    faulty()
 
 
 harness.main(test)

@@ -2,13 +2,12 @@
 """SIGHUP: guests come, go and change, and one that no file says anything new about plays on without a gap. What goes
 fades; so does everything at SIGTERM, within 200 ms."""
 
-import array
 import math
 import os
 import signal
-import struct
 import time
 
+import captured
 import harness
 
 LATENCY_MS = 250  # above the machine's own stalls: this is about content
@@ -16,20 +15,14 @@ QUANTUM = 256
 RELOADS = 4
 END_LIMIT_NS = 200000000
 STEP_MAX = 0.05  # of full scale, between two frames' envelopes: a fade of 5 ms changes by less, a cut by all there is
-HEADER = struct.Struct("=8sII")
-RECORD = struct.Struct("=qQIIII")
 
 
 def envelope(capture):
     """(time, level) of each frame: the tone is a cosine on the left and a sine on the right."""
     found = []
-    with open(capture.path, "rb") as file:
-        channels = HEADER.unpack(file.read(HEADER.size))[1]
-        while len(head := file.read(RECORD.size)) == RECORD.size:
-            cycle_ns, _, frames, rate, _, _ = RECORD.unpack(head)
-            samples = array.array("f", file.read(frames * channels * 4))
-            found += [(cycle_ns + i * 1000000000 // rate, math.hypot(samples[i * 2], samples[i * 2 + 1]))
-                      for i in range(len(samples) // channels)]
+    for cycle in captured.cycles(capture.path):
+        found += [(cycle.cycle_ns + i * 1000000000 // cycle.rate, math.hypot(cycle.samples[i * 2], cycle.samples[i * 2 + 1]))
+                  for i in range(cycle.frames)]
     return found
 
 

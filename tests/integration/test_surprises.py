@@ -7,6 +7,7 @@ import random
 import struct
 import time
 
+import captured
 import harness
 import senders
 
@@ -21,19 +22,7 @@ FIVE = struct.pack("<BBBH", 0x01, 16, 5, 0x0000)
 
 def samples_of(capture):
     """[(nanoseconds of the first frame, rate, channels, samples)], a cycle each."""
-    with open(capture.path, "rb") as file:
-        data = file.read()
-    channels, at, cycles = struct.unpack_from("=I", data, 8)[0], 16, []
-    while at + 32 <= len(data):
-        cycle_ns, _, frames, rate, _, _ = struct.unpack_from("=qQIIII", data, at)
-        at += 32
-        if at + frames * channels * 4 > len(data):
-            break
-        samples = array.array("f")
-        samples.frombytes(data[at:at + frames * channels * 4])
-        cycles.append((cycle_ns, rate, channels, samples))
-        at += frames * channels * 4
-    return cycles
+    return [(cycle.cycle_ns, cycle.rate, cycle.channels, cycle.samples) for cycle in captured.cycles(capture.path)]
 
 
 def peaks(cycles, from_ns, to_ns):

@@ -28,16 +28,16 @@ def test():
             else:
                 port = harness.free_port()
                 reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
-            session.earshot(*reads, "-o", "pipewire", "-d", name, "-t", LATENCY_MS, name=f"earshot-{name}")
+            _, pulls = session.witnessed(*reads, "-o", "pipewire", "-d", name, "-t", LATENCY_MS, name=f"earshot-{name}")
             guest, log = session.guest(*writes, "--ppm", ppm, "--jitter", 2, name=f"guest-{name}")
-            lanes.append((f"{transport} at quantum {quantum}, {ppm:+d} ppm", ppm, unit_ms, capture, guest, log))
+            lanes.append((f"{transport} at quantum {quantum}, {ppm:+d} ppm", ppm, unit_ms, capture, guest, log, pulls))
         time.sleep(SECONDS)
-        for _, _, _, capture, _, _ in lanes:
+        for _, _, _, capture, *_ in lanes:
             capture.stop()
-        for what, ppm, unit_ms, capture, guest, log in lanes:
+        for what, ppm, unit_ms, capture, guest, log, pulls in lanes:
             guest.end()
             expected_ms = harness.monitor_ms(LATENCY_MS, unit_ms, quantum)
-            result = capture.analyse(log, ppm=ppm, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
+            result = capture.analyse(log, pulls, ppm=ppm, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
             harness.expect_clean(result, SECONDS - 3, what)
             harness.expect_latency(result, expected_ms, 4, what)
 

@@ -139,22 +139,40 @@ static void track_run(struct track *track, const struct capture *capture, size_t
     }
 }
 
+/* So late, by its time or by that of the cycle before, that the sink may have gone on to the next one: what was read is
+ * then that one's. */
+static bool read_late(const struct capture_record *before, const struct capture_record *after)
+{
+    const int64_t half_ns = frames_ns(before->frames / 2.0, before->rate);
+    return before->read_ns && after->read_ns &&
+           (after->read_ns - before->read_ns > 3 * half_ns || after->read_ns - after->cycle_ns > half_ns);
+}
+
+/* Notes a loss, unless nobody looks at that time. */
+static int note_loss(struct track *track, int64_t at_ns, int64_t frames)
+{
+    return at_ns < track->params.from_ns || at_ns > track->params.to_ns ? 0 : add_loss(track, at_ns, frames);
+}
+
 static int split_runs(struct track *track, const struct capture *capture, struct window_shape *shapes)
 {
     unsigned run = 0;
     size_t begin = 0;
     for (size_t i = 1; i <= capture->cycle_count; i++) {
         const struct capture_record *before = &capture->cycles[i - 1].record;
-        if (i < capture->cycle_count && continues(before, &capture->cycles[i].record))
+        if (i < capture->cycle_count && continues(before, &capture->cycles[i].record)) {
+            const struct capture_record *here = &capture->cycles[i].record;
+            if (read_late(before, here) && note_loss(track, here->cycle_ns, 0) != 0)
+                return -ENOMEM;
             continue;
+        }
         track_run(track, capture, begin, i, run++, shapes);
         if (i == capture->cycle_count)
             break;
         const struct capture_record *after = &capture->cycles[i].record;
         bool same_clock = after->clock_id == before->clock_id && after->rate == before->rate;
         int64_t missing = same_clock ? (int64_t)(after->position - before->position) - before->frames : 0;
-        if (after->cycle_ns >= track->params.from_ns && after->cycle_ns <= track->params.to_ns &&
-            add_loss(track, after->cycle_ns, missing) != 0)
+        if (note_loss(track, after->cycle_ns, missing) != 0)
             return -ENOMEM;
         begin = i;
     }

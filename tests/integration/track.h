@@ -49,7 +49,7 @@ struct track_event {
 
 struct track_loss {
     int64_t at_ns;
-    int64_t frames; /* missing by the graph's position; 0: another rate or driver */
+    int64_t frames; /* missing by the graph's position; 0: another rate or driver, or it was read late */
 };
 
 struct track {
