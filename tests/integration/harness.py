@@ -155,7 +155,10 @@ class Capture:
         return self
 
     def analyse(self, log=None, pulls=None, **options):
-        """earshot-analyse's result. pulls: of Session.witnessed(). Options: expect_ms=230 for --expect-ms 230."""
+        """earshot-analyse's result. pulls: of Session.witnessed(), if it was called more than once. Options:
+        expect_ms=230 for --expect-ms 230."""
+        if not pulls and len(self.session.witnesses) == 1:
+            pulls = self.session.witnesses[0].pulls
         argv = [built("earshot-analyse"), self.path]
         options.setdefault("hz", TONE_HZ)
         options.setdefault("stall_ms", STALL_MS)
@@ -188,6 +191,7 @@ class Session:
         self.server = []
         self.sinks = {}
         self.stalls_path = None
+        self.witnesses = []
         runtime = os.path.join(self.directory, "run")
         home = os.path.join(self.directory, "home")
         os.mkdir(runtime, 0o700)
@@ -331,9 +335,12 @@ class Session:
         return self.spawn(name, [built("earshot"), *map(str, args)])
 
     def witnessed(self, *args, name="earshot", **env):
-        """The program, which writes down when the server asked it for sound. Returns (process, its record's path)."""
+        """The program, which writes down when the server asked it for sound: .pulls of the process is its record."""
         pulls = os.path.join(self.shm_directory, f"{name}.pulls")
-        return self.spawn(name, [built("earshot-witnessed"), *map(str, args)], EARSHOT_PULLS=pulls, **env), pulls
+        process = self.spawn(name, [built("earshot-witnessed"), *map(str, args)], EARSHOT_PULLS=pulls, **env)
+        process.pulls = pulls
+        self.witnesses.append(process)
+        return process
 
     def guest(self, *args, name="guest", hz=TONE_HZ):
         """`earshot guest` with the tone that the analysis wants. Returns (process, its log's path)."""

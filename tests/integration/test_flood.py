@@ -58,7 +58,7 @@ def test():
         session.start_server(quantum=256)
         session.sink()
         port = harness.free_port()
-        earshot = session.earshot("-u", "-p", port, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
+        earshot = session.witnessed("-u", "-p", port, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
         guest, log = session.guest("--udp", f"127.0.0.1:{port}")
         capture = session.capture(seconds=packets // PER_SECOND * 2 + 60).wait_running()
         harness.wait_for("the stream", lambda: (session.status("127.0.0.1") or {}).get("state") == "playing")

@@ -42,16 +42,16 @@ def tone():
         session.start_server(period=256)
         lanes = []
         for client, ppm in (("faster", 500), ("slower", -500)):
-            session.earshot("-m", session.ring(client), "-o", "jack", "-n", client, "-t", CONTENT_MS, name=client)
+            earshot = session.witnessed("-m", session.ring(client), "-o", "jack", "-n", client, "-t", CONTENT_MS, name=client)
             guest, log = session.guest("--shm", session.ring(client), "--ppm", ppm, "--jitter", 2,
                                        name=f"guest-{client}")
-            lanes.append((client, ppm, guest, log, session.capture_ports(*stereo(client)).wait_running()))
+            lanes.append((client, ppm, guest, log, earshot.pulls, session.capture_ports(*stereo(client)).wait_running()))
         time.sleep(TONE_S + 1.5)
-        for client, ppm, guest, log, capture in lanes:
+        for client, ppm, guest, log, pulls, capture in lanes:
             capture.stop()
             expected_ms = ports_ms(session, client, CONTENT_MS, 20)
             guest.end()
-            result = capture.analyse(log, ppm=ppm, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
+            result = capture.analyse(log, pulls, ppm=ppm, expect_ms=expected_ms, stall_ms=100, guest_late_ms=100)
             harness.expect_clean(result, TONE_S - 1, f"{ppm:+d} ppm")
             harness.expect_latency(result, expected_ms, 4, f"{ppm:+d} ppm")
 
@@ -93,7 +93,7 @@ def latency():
 
 def server():
     with JackSession() as session:
-        earshot = session.earshot("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", 100)
+        earshot = session.witnessed("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", 100)
         guest, log = session.guest("--shm", session.ring())
         time.sleep(2)
         harness.check(earshot.running(), "the receiver did not wait for a server")
@@ -162,7 +162,7 @@ def surround():
 def format_change():
     with JackSession() as session:
         session.start_server(period=256, outputs=4)
-        session.earshot("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", CONTENT_MS)
+        session.witnessed("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", CONTENT_MS)
         capture = session.capture_ports(*stereo("vm1")).wait_running()
         guest, _ = session.guest("--shm", session.ring())
         harness.wait_for("the client", lambda: "vm1:FL" in session.ports())
@@ -202,7 +202,7 @@ def pipewire():
         session.sink("speakers", "FL FR RL RR FC LFE")
         session.env["LD_LIBRARY_PATH"] = libjack
         capture = session.capture("speakers", positions="FL,FR,RL,RR,FC,LFE").wait_running()
-        earshot = session.earshot("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", CONTENT_MS)
+        earshot = session.witnessed("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", CONTENT_MS)
         guest, _ = session.guest("--shm", session.ring(), "--channels", 6, "--mask", 0x60F, "--per-channel", hz=HZ)
         time.sleep(5)
         capture.stop()

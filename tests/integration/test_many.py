@@ -34,7 +34,7 @@ def test():
                 writes = ["--shm", session.ring(name)]
             guest, log = session.guest(*writes, "--rate", rate, "--bits", bits, "--ppm", 40 * i - 300, name=name)
             lanes.append((name, rate, 40 * i - 300, guest, log))
-        earshot = session.earshot()
+        earshot = session.witnessed()
         names = sorted(lane[0] for lane in lanes)
         harness.wait_for("sixteen streams", lambda: session.stream_names() == names, 20)
         clients = {entry["info"]["props"]["client.id"] for entry in session.objects()

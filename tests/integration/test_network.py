@@ -47,7 +47,7 @@ def idle_cost(earshot, what, seconds=3):
 
 
 def receiver(session, *args):
-    return session.earshot("-p", network.PORT, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, *args)
+    return session.witnessed("-p", network.PORT, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, *args)
 
 
 def bridges(session):

@@ -115,7 +115,7 @@ def start_guest(session, network, name="guest"):
 def clean(session, network):
     """A tone through a capture is as whole as through a socket, and as much on time; the socket hears nothing."""
     deaf = session.earshot("-o", "null", "-g", GROUP, "-i", "card", name="deaf")
-    earshot = session.earshot("-P", "-i", "card", "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, "-v")
+    earshot = session.witnessed("-P", "-i", "card", "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, "-v")
     guest, log = start_guest(session, network)
     capture = session.capture().wait_running()
     time.sleep(9)

@@ -20,28 +20,28 @@ def test():
         lanes = []
         for rate in GUESTS:
             sink = session.sink(f"sink{rate}")
-            session.earshot("-m", session.ring(sink), "-o", "pipewire", "-d", sink, "-t", LATENCY_MS,
-                            name=f"earshot{rate}")
+            earshot = session.witnessed("-m", session.ring(sink), "-o", "pipewire", "-d", sink, "-t", LATENCY_MS,
+                                        name=f"earshot{rate}")
             guest, log = session.guest("--shm", session.ring(sink), "--rate", rate, name=f"guest{rate}")
-            lanes.append((rate, sink, guest, log))
+            lanes.append((rate, sink, guest, log, earshot.pulls))
         time.sleep(1.5)
         stages = []
         for stage, graph in enumerate(RATES):
             switched_ns = harness.now_ns()
             session.setting("clock.force-rate", graph)
-            captures = [session.capture(sink, name=f"capture{stage}-{sink}") for _, sink, _, _ in lanes]
+            captures = [session.capture(sink, name=f"capture{stage}-{sink}") for _, sink, *_ in lanes]
             for capture in captures:
                 capture.wait_running()
             time.sleep(STAGE_S)
             for capture in captures:
                 capture.stop()
             stages.append((graph, switched_ns, captures))
-        for _, _, guest, _ in lanes:
+        for _, _, guest, *_ in lanes:
             guest.end()
         for graph, switched_ns, captures in stages:
-            for (rate, _, _, log), capture in zip(lanes, captures):
+            for (rate, _, _, log, pulls), capture in zip(lanes, captures):
                 # Not forced: the quantum is what the receiver asked for, rounded down by the server.
-                result = capture.analyse(log, rate=rate, expect_ms=LATENCY_MS, stall_ms=100, guest_late_ms=100,
+                result = capture.analyse(log, pulls, rate=rate, expect_ms=LATENCY_MS, stall_ms=100, guest_late_ms=100,
                                          from_ns=switched_ns + SETTLED_NS)
                 what = f"{rate} Hz guest on a graph at {graph}, quantum {result['quantum']}"
                 harness.expect_clean(result, STAGE_S - 2, what)

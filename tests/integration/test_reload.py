@@ -51,7 +51,7 @@ def test():
 
         configure("stays", latency=LATENCY_MS)
         configure("changes", latency=LATENCY_MS)
-        earshot = session.earshot()
+        earshot = session.witnessed()
         harness.wait_for("two streams", lambda: session.stream_names() == ["changes", "stays"], 10)
         time.sleep(2)
         capture = session.capture("stays").wait_running()

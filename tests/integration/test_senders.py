@@ -34,7 +34,7 @@ def two_guests(session):
 
 def garbage(session):
     port = harness.free_port()
-    earshot = session.earshot("-u", "-p", port, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
+    earshot = session.witnessed("-u", "-p", port, "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS)
     guest, log = session.guest("--udp", f"127.0.0.1:{port}")
     capture = session.capture().wait_running()
     time.sleep(2)

@@ -33,7 +33,7 @@ def expect_sound(capture, sink_ns, log, what):
 
 def test():
     with harness.Session() as session:
-        earshot = session.earshot("-m", session.ring(), "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS,
+        earshot = session.witnessed("-m", session.ring(), "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS,
                                   "-n", "vm1")
         guest, log = session.guest("--shm", session.ring())
         time.sleep(2)

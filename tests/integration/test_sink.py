@@ -19,7 +19,7 @@ HEALED_NS = 1500000000
 def play(session, *guest, properties=""):
     session.start_server(quantum=256)
     session.sink(properties=properties)
-    session.earshot("-m", session.ring(), "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, "-n", "vm1")
+    session.witnessed("-m", session.ring(), "-o", "pipewire", "-d", "testsink", "-t", LATENCY_MS, "-n", "vm1")
     return session.guest("--shm", session.ring(), *guest)
 
 

@@ -39,12 +39,13 @@ class Lane:
             port = harness.free_port()
             reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
         self.expected_ms = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
-        self.earshot = session.earshot(*reads, "-o", "pipewire", "-d", sink, "-t", LATENCY_MS, name=f"earshot-{sink}")
+        self.earshot = session.witnessed(*reads, "-o", "pipewire", "-d", sink, "-t", LATENCY_MS, name=f"earshot-{sink}")
         self.guest, self.log = session.guest(*writes, "--ppm", 200, name=f"guest-{sink}")
         self.capture = session.capture(sink).wait_running()
 
     def analyse(self, **span):
-        return self.capture.analyse(self.log, ppm=200, expect_ms=self.expected_ms, stall_ms=15, guest_late_ms=15, **span)
+        return self.capture.analyse(self.log, self.earshot.pulls, ppm=200, expect_ms=self.expected_ms, stall_ms=15,
+                                    guest_late_ms=15, **span)
 
     def judge(self, settled_ns, from_ns, to_ns):
         who = self.who

@@ -28,9 +28,9 @@ def test():
             else:
                 port = harness.free_port()
                 reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
-            _, pulls = session.witnessed(*reads, "-o", "pipewire", "-d", name, "-t", LATENCY_MS, name=f"earshot-{name}")
+            earshot = session.witnessed(*reads, "-o", "pipewire", "-d", name, "-t", LATENCY_MS, name=f"earshot-{name}")
             guest, log = session.guest(*writes, "--ppm", ppm, "--jitter", 2, name=f"guest-{name}")
-            lanes.append((f"{transport} at quantum {quantum}, {ppm:+d} ppm", ppm, unit_ms, capture, guest, log, pulls))
+            lanes.append((f"{transport} at quantum {quantum}, {ppm:+d} ppm", ppm, unit_ms, capture, guest, log, earshot.pulls))
         time.sleep(SECONDS)
         for _, _, _, capture, *_ in lanes:
             capture.stop()

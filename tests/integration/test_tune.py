@@ -56,7 +56,7 @@ def test():
         guest, log = session.guest("--shm", session.ring())
         session.config("vm", shm=session.ring(), backend="pipewire", latency=BEFORE_MS)
         session.config("silent", shm=session.ring("silent"), backend="pipewire")
-        earshot = session.earshot()
+        earshot = session.witnessed()
         harness.wait_for("the guest to play", lambda: settled(session, BEFORE_MS), SETTLE_S)
         from_ns = harness.now_ns()
         expect_refusals(session)
