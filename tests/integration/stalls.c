@@ -74,7 +74,7 @@ static void *ticker_run(void *arg)
 int main(int argc, char **argv)
 {
     static struct ticker tickers[CPUS_MAX];
-    if (argc != 2 && argc != 3) {
+    if ((argc != 2 && argc != 3) || argv[1][0] == '-') {
         fputs("Usage: earshot-stalls FILE [NICENESS]\n", stderr);
         return 2;
     }

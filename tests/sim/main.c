@@ -86,7 +86,7 @@ static unsigned report(const struct trial *trial, const struct sim_result *resul
         failed += bad;
         if (!bad && !options->all_rows)
             continue;
-        printf("%-4s %-36s %-28s %10.3f .. %-10.3f", bad ? "FAIL" : "ok", trial->name, g->name, low, high);
+        printf("%-4s %-42s %-28s %10.3f .. %-10.3f", bad ? "FAIL" : "ok", trial->name, g->name, low, high);
         if (isfinite(g->min))
             printf(" >= %g", g->min);
         if (isfinite(g->max))
