@@ -27,6 +27,7 @@ LOG_TAIL = 25  # lines of each log shown after a failure
 UNTOLD_QUANTA = 1
 MINUTE_S = 60 if os.environ.get("EARSHOT_MINUTES") else 10  # what is to hold for a minute: of all of it, by request
 STALL_REPEAT_MS = 25  # a test that fails while the machine stalls for longer is repeated, once
+CYCLES_REPEAT = 10  # ... or makes the server or the capture of one recording miss so many cycles
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
 BACK_S = 1.0  # after a fault's cause is gone there is sound again
@@ -173,7 +174,10 @@ class Capture:
             argv += ["--" + key.replace("_", "-"), str(value)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
         check(done.returncode == 0, f"{' '.join(argv)}: {done.stderr.strip()}")
-        return json.loads(done.stdout)
+        result = json.loads(done.stdout)
+        missed = max(len(result.get("losses", ())), len(result.get("late", ())))
+        self.session.missed_cycles = max(self.session.missed_cycles, missed)
+        return result
 
 
 class Session:
@@ -192,6 +196,7 @@ class Session:
         self.sinks = {}
         self.stalls_path = None
         self.witnesses = []
+        self.missed_cycles = 0
         runtime = os.path.join(self.directory, "run")
         home = os.path.join(self.directory, "home")
         os.mkdir(runtime, 0o700)
@@ -221,6 +226,7 @@ class Session:
                 self.show_logs()
             if kind in (Failed, AssertionError):
                 value.worst_stall_ms = self.worst_stall_ms()
+                value.missed_cycles = self.missed_cycles
         finally:
             self.close()
 
@@ -421,7 +427,7 @@ def fault_row(fault, seen, back_s, limit_s=BACK_S):
 
 
 def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
-    """Runs test(); repeats what fails while the machine stalls for so long."""
+    """Runs test(); repeats what fails while the machine stalls for so long, or makes servers miss many cycles."""
     for attempts_left in reversed(range(attempts)):
         _rows.clear()
         if os.path.exists(_rows_path()):
@@ -430,10 +436,11 @@ def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
             test()
             return
         except (Failed, AssertionError) as reason:
-            stall_ms = getattr(reason, "worst_stall_ms", 0)
-            if not attempts_left or stall_ms < repeat_ms:
+            stall_ms, missed = getattr(reason, "worst_stall_ms", 0), getattr(reason, "missed_cycles", 0)
+            if not attempts_left or (stall_ms < repeat_ms and missed < CYCLES_REPEAT):
                 raise
-            print(f"FAILED: {reason}\nThe machine itself stood still for {stall_ms:.0f} ms: once more.", flush=True)
+            print(f"FAILED: {reason}\nThe machine itself stood still for {stall_ms:.0f} ms, and made others miss {missed} "
+                  "cycles: once more.", flush=True)
 
 
 def main(test, attempts=2):
