@@ -289,6 +289,7 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
     feed->view.frame = (double)feed->clock.frame;
     feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;
     feed->view.hold_ns = feed->target.hold_ns;
+    feed->view.assumed = feed->target.lessons == 0;
     feed->view.unsure = feed->displaced_ns > feed->target.hold_ns;
     feed->view.vague = feed->view.vague && clock_phase_sigma(&feed->clock) > PHASE_KNOWN_S;
     seqlock_write(&feed->published, &feed->view, sizeof feed->view);

@@ -48,6 +48,7 @@ struct feed_view {
     uint64_t epoch;     /* how often the line was drawn anew */
     uint64_t dropped_frames;
     uint32_t chunk_frames; /* what the guest delivers at once */
+    bool assumed;          /* hold_ns is a guess: the guest has not been seen for long enough */
     bool unsure;           /* the last ones came so late that the hold or the line is wrong; it will soon be known */
     bool vague;            /* the line was drawn from a look so rare that it may lie late by a chunk */
 };

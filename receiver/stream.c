@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -315,14 +316,14 @@ static void report(struct stream *stream, const struct playout_stats *stats)
                  stream->label, resyncs, resyncs == 1 ? "" : "s", ms(stats->total_ns));
     if (stats->latency_infeasible && !stream->infeasible_told) {
         log_line(stream->log, LOG_LEVEL_WARNING,
-                 "%s: -t %.0f ms cannot be had, the least here is %.0f: plays as -t auto.", stream->label,
-                 ms(wanted_latency_ns(stream)), ms(floor_ns(stats)));
+                 "%s: -t %.4g ms cannot be had, the least here is %.1f: plays as -t auto.", stream->label,
+                 ms(wanted_latency_ns(stream)), ceil(ms(floor_ns(stats)) * 10.0) / 10.0);
         stream->infeasible_told = true;
         stream->plays_as_auto = true;
     }
     if (stats->jitter_exceeds && !stream->jitter_told) {
         log_line(stream->log, LOG_LEVEL_WARNING,
-                 "%s: the guest is later at times than -t %.0f ms allows: expect drop-outs.", stream->label,
+                 "%s: the guest is later at times than -t %.4g ms allows: expect drop-outs.", stream->label,
                  ms(wanted_latency_ns(stream)));
         stream->jitter_told = true;
     }

@@ -65,6 +65,20 @@ static void latency_too_short(void **state)
     rig_free(rig);
 }
 
+/* Before the guest has been seen for a while its lateness is only assumed: nothing to warn of. */
+static void assumed_is_not_told(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 40 * RIG_MS};
+    struct rig *rig = rig_new(&params);
+    for (int i = 0; i < 60; i++) {
+        rig_run(rig, 0.1);
+        assert_false(rig_stats(rig).jitter_exceeds);
+    }
+    assert_int_equal(rig_stats(rig).target_ns, 40 * RIG_MS);
+    rig_free(rig);
+}
+
 /* --max-latency caps auto, whatever the guest's lateness or the quantum; but not below what cannot be done without. */
 static void max_latency(void **state)
 {
@@ -96,9 +110,8 @@ static void max_latency(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(latency_asked),
-        cmocka_unit_test(latency_infeasible),
-        cmocka_unit_test(latency_too_short),
+        cmocka_unit_test(latency_asked),     cmocka_unit_test(latency_infeasible),
+        cmocka_unit_test(latency_too_short), cmocka_unit_test(assumed_is_not_told),
         cmocka_unit_test(max_latency),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

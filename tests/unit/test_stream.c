@@ -2,10 +2,12 @@
 #include "tests/unit/stream_rig.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -373,7 +375,7 @@ static void test_period_of_auto(void **state)
     assert_int_equal(fake.opens, 2);
     assert_true(fake.params.period_ns == auto_ns);
     assert_int_equal(state_of(&f), STREAM_PLAYING);
-    assert_int_equal(said_times(&f.said, "cannot be had"), 1);
+    assert_int_equal(said_times(&f.said, "-t 24 ms cannot be had"), 1);
 
     stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns); /* can, with the period it asks for where it is opened anew */
     sound(&f, feed, 1);
@@ -389,6 +391,15 @@ static void test_period_of_auto(void **state)
     sound(&f, feed, 10);
     assert_int_equal(said_times(&f.said, "cannot be had"), 1);
     assert_int_equal(fake.opens, 1);
+    double least_ms;
+    const char *told = strstr(said_text(&f.said), "the least here is ");
+    assert_non_null(told);
+    assert_int_equal(sscanf(told, "the least here is %lf", &least_ms), 1);
+
+    /* The least that is told can be had. */
+    stream_tune(f.stream, llround(least_ms * 1e6), 0, f.now_ns);
+    sound(&f, feed, 10);
+    assert_int_equal(said_times(&f.said, "cannot be had"), 1);
     tear_down(&f);
 }
 
