@@ -53,12 +53,13 @@ struct playout {
 
     enum phase phase;
     uint64_t resume_frame; /* while silent: the first frame not heard yet */
-    bool starved_in_play;  /* this silence is a drop-out unless the guest turns out to have paused */
-    double acquire_s;      /* > 0: this guest is new, its target moves fast */
-    bool measuring;        /* the guest is so new that only its rate is followed */
-    bool hurry;            /* somebody asked for another latency and waits for it */
-    double regrant_s;      /* > 0: for so long yet, only the present quantum counts */
-    double catch_up_s;     /* > 0: knowingly late, for so long at most */
+    bool tail; /* the guest has paused since, and what is heard is from before that: it is played to its end */
+    bool starved_in_play; /* this silence is a drop-out unless the guest turns out to have paused */
+    double acquire_s;     /* > 0: this guest is new, its target moves fast */
+    bool measuring;       /* the guest is so new that only its rate is followed */
+    bool hurry;           /* somebody asked for another latency and waits for it */
+    double regrant_s;     /* > 0: for so long yet, only the present quantum counts */
+    double catch_up_s;    /* > 0: knowingly late, for so long at most */
     struct resampler voice[2];
     unsigned current; /* which voice plays; the other one fades out while fade_left > 0 */
     uint32_t fade_left, fade_length;
@@ -248,6 +249,7 @@ static void begin(struct playout *p, double place, double error_s)
     p->phase = PLAYING;
     p->jump_due = false;
     p->fade_left = 0;
+    p->tail = false;
     p->gain = 0.0;
     p->catch_up_s = error_s > CATCH_UP_ERROR_S || p->view.vague ? CATCH_UP_S : 0.0;
     p->epoch = p->view.epoch;
@@ -319,13 +321,17 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
         p->epoch = p->view.epoch;
         rate_shift(&p->loop, 1);
     }
+    /* Going back to where the fill would be right would be to say again what has been heard. */
+    p->tail = p->gaps != p->view.gaps && error_s < -RESYNC_S && position(p) < (double)p->view.gap_frame;
     double place = line - p->target.fill_s * p->source_rate;
     double nominal = p->source_rate / p->device.rate;
     if (p->rate_changed) { /* the other voice starts at the new ratio instead of gliding to it */
         p->rate_changed = false;
         p->step = nominal;
         p->jump_due = p->fade_left > 0; /* then it has to wait */
-        jump(p, p->catch_up_s > 0.0 ? position(p) : place);
+        jump(p, p->catch_up_s > 0.0 || p->tail ? position(p) : place);
+    } else if (p->tail) {
+        p->jump_due = false; /* silence follows, and a new start in the right place */
     } else if (p->jump_due && p->fade_left == 0) {
         p->jump_due = false;
         if (fabs(error_s) > SMALL_JUMP_S && p->catch_up_s <= 0.0)
@@ -343,7 +349,7 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
     p->trace.error_s = error_s;
     p->trace.slope = slope;
     error_s = frames_to_s(p, line - position(p)) - p->target.fill_s;
-    if (p->measuring || p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
+    if (p->measuring || p->tail || p->catch_up_s > 0.0 || fabs(error_s) > RESYNC_S)
         error_s = 0.0; /* nothing to go by yet, or a jump is due: bending the pitch would not help */
     p->step = nominal * rate_update(&p->loop, error_s, device->elapsed_s, clock_ratio(p), slope);
 }
@@ -392,10 +398,16 @@ static void fall_silent(struct playout *p)
         p->resume_frame = at;
 }
 
-/* One slice of sound; on running dry it begins to end. */
+/* Is this slice the last of what was said before a pause? Then it fades. */
+static bool tail_ends(const struct playout *p, uint32_t frames)
+{
+    return p->tail && position(p) + frames * p->step + FADE_S * p->source_rate >= (double)p->view.gap_frame;
+}
+
+/* One slice of sound; on running dry, or before a pause, it begins to end. */
 static void sound(struct playout *p, float *dst, uint32_t frames, bool mute)
 {
-    if (p->phase == PLAYING && !resampler_ready(voice(p), p->ring, frames, p->step)) {
+    if (p->phase == PLAYING && (!resampler_ready(voice(p), p->ring, frames, p->step) || tail_ends(p, frames))) {
         p->phase = ENDING;
         p->starved_in_play = true;
     }

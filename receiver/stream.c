@@ -18,6 +18,8 @@
 #define HOLD_NS        (30 * SECOND_NS) /* of silence, after which others may have a device that has room for one */
 #define FADE_LIMIT_NS  (50 * MS_NS)
 #define FADE_POLL_NS   (5 * MS_NS)
+#define TAIL_POLL_NS   (20 * MS_NS)
+#define TAIL_LIMIT_NS  (1500 * MS_NS)  /* more than any latency: a server that asks for nothing is not waited for */
 #define STABLE_NS      (2 * SECOND_NS) /* playing so long starts the back-off anew */
 #define QUIET_FAILURES 3
 #define SETTLE_NS      (5 * SECOND_NS) /* the first line waits so long at most for the latency to be what it will be */
@@ -380,6 +382,12 @@ static int check_device(struct stream *stream)
     return 0;
 }
 
+/* The guest is silent, but what it said before is still to be heard; and if it was held up, it may go on in time. */
+static bool sounds_on(const struct stream *stream, int64_t now_ns)
+{
+    return !stream_silent(stream) && now_ns < stream->idle_since_ns + TAIL_LIMIT_NS;
+}
+
 /* The guest is silent. */
 static int64_t rest(struct stream *stream, int64_t now_ns)
 {
@@ -420,6 +428,8 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
         }
     }
     if (stream->idle) {
+        if (sounds_on(stream, now_ns))
+            return now_ns + TAIL_POLL_NS;
         stop(stream);
         return rest(stream, now_ns);
     }
@@ -507,7 +517,7 @@ static enum stream_state current_state(const struct stream *stream, const struct
         return STREAM_WAITING;
     if (!output_context(stream->output) || stream->no_device || (stream->failures && !stream->handle))
         return STREAM_NO_SERVER;
-    if (stream->idle)
+    if (stream->idle && !(stream->started && stats->state == PLAYOUT_PLAYING))
         return STREAM_IDLE;
     if (!stream->started || stats->state == PLAYOUT_WAITING)
         return STREAM_STARTING;

@@ -5,6 +5,7 @@ asleep looks like to who reads CLOCK_MONOTONIC and is told nothing; where that c
 the device has gone on, is in the simulator's soak.
 
 test_stopped.py ends|server|host    ends: a receiver, and another one's guest
+test_stopped.py brief               a guest, for less than what is held ready of its sound: nobody hears it
 """
 
 import sys
@@ -14,6 +15,9 @@ import harness
 
 LATENCY_MS = 60
 STOP_S = 0.3
+BRIEF_S, BRIEF_LATENCY_MS = 0.2, 300
+BRIEF_TIMES = 2
+BLENDED_FRAMES = 5  # where packets go on after a gap, 3 ms lead from what was before to what is after
 ASLEEP_S = 20.35  # what is heard from before that is early by 150 ms, which a turn of the tone tells apart
 HEALED_NS = 3000000000  # after it no corner of the sound: a guest that resumes may be late for two seconds first
 STEERED_NS = 7000000000  # after it the latency is what it was: up to 20 ms are steered away, not jumped
@@ -29,7 +33,7 @@ TOLERANCE_MS = 6.5  # a cycle that the graph itself missed shows as a quantum fo
 class Lane:
     """A guest, its receiver and its sink, and who is stopped."""
 
-    def __init__(self, session, who, transport):
+    def __init__(self, session, who, transport, latency_ms=LATENCY_MS):
         self.who = who
         self.transport = transport
         sink = session.sink(f"{who}-{transport}")
@@ -38,14 +42,14 @@ class Lane:
         else:
             port = harness.free_port()
             reads, writes, unit_ms = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}", "--packet", 288], 6
-        self.expected_ms = harness.monitor_ms(LATENCY_MS, unit_ms, 256)
-        self.earshot = session.witnessed(*reads, "-o", "pipewire", "-d", sink, "-t", LATENCY_MS, name=f"earshot-{sink}")
+        self.expected_ms = harness.monitor_ms(latency_ms, unit_ms, 256)
+        self.earshot = session.witnessed(*reads, "-o", "pipewire", "-d", sink, "-t", latency_ms, name=f"earshot-{sink}")
         self.guest, self.log = session.guest(*writes, "--ppm", 200, name=f"guest-{sink}")
         self.capture = session.capture(sink).wait_running()
 
-    def analyse(self, **span):
-        return self.capture.analyse(self.log, self.earshot.pulls, ppm=200, expect_ms=self.expected_ms, stall_ms=15,
-                                    guest_late_ms=15, **span)
+    def analyse(self, stall_ms=15, **span):
+        return self.capture.analyse(self.log, self.earshot.pulls, ppm=200, expect_ms=self.expected_ms, stall_ms=stall_ms,
+                                    guest_late_ms=stall_ms, **span)
 
     def judge(self, settled_ns, from_ns, to_ns):
         who = self.who
@@ -75,6 +79,29 @@ class Lane:
                                f"{what}, after")
 
 
+def brief():
+    with harness.Session() as session:
+        session.start_server(quantum=256)
+        lanes = [Lane(session, "guest", transport, BRIEF_LATENCY_MS) for transport in TRANSPORTS]
+        time.sleep(SETTLE_S)
+        from_ns = harness.now_ns()
+        time.sleep(1)
+        for _ in range(BRIEF_TIMES):
+            harness.freeze([lane.guest for lane in lanes], BRIEF_S)
+            time.sleep(2)
+        streams = session.status()
+        for lane in lanes:
+            lane.capture.stop()
+            lane.guest.end()
+        for lane in lanes:
+            what = f"The guest is stopped for {BRIEF_S} s (SIGSTOP), less than `-t`, {TRANSPORTS[lane.transport]}"
+            result = lane.analyse(stall_ms=BRIEF_LATENCY_MS - 50, step_frames=BLENDED_FRAMES, from_ns=from_ns)
+            harness.expect_clean(result, 4, what)
+            harness.fault_row(what, "nothing", None)
+        for stream in streams:
+            harness.check(stream["underruns"] == stream["resyncs"] == 0, f"{stream['name']}: {stream}")
+
+
 def test():
     what = sys.argv[1]
     with harness.Session() as session:
@@ -96,4 +123,4 @@ def test():
             lane.judge(settled_ns, from_ns, to_ns)
 
 
-harness.main(test)
+harness.main(brief if sys.argv[1] == "brief" else test)

@@ -133,7 +133,7 @@ struct soak {
     int64_t heard_ns, created_ns;
     double swap_s; /* INFINITY: nothing to swap */
     double fade_until_s;
-    bool idle; /* corked */
+    bool idle, corked;
     struct playout *playout;
 
     double fault_s; /* the next one */

@@ -277,7 +277,7 @@ static bool new_feed(struct soak *s, const struct block *block, int64_t now_ns)
     s->created_ns = now_ns;
     s->swap_s = s->now_s;
     s->fade_until_s = s->now_s;
-    if (s->playout && !s->idle) {
+    if (s->playout && !s->corked) {
         playout_mute(s->playout, true);
         s->fade_until_s += FADE_LIMIT_S;
     }
@@ -294,8 +294,9 @@ static void write_feed(struct soak *s, const struct block *block, int64_t now_ns
     s->heard_ns = now_ns;
     s->count.fed += block->frames;
     feed_write(written_feed(s), block, now_ns);
-    if (s->idle) {
-        s->idle = false;
+    s->idle = false;
+    if (s->corked) {
+        s->corked = false;
         s->device.off_until_s = fmax(s->device.off_until_s, s->now_s + UNCORK_S);
     }
 }
@@ -401,7 +402,8 @@ static void device_cycle(struct soak *s)
 {
     struct soak_device *d = &s->device;
     unsigned cycles = 1;
-    if (s->now_s >= d->off_until_s && s->playout && !s->idle) {
+    s->corked = s->corked || (s->idle && (!s->playout || playout_silent(s->playout)));
+    if (s->now_s >= d->off_until_s && s->playout && !s->corked) {
         pull(s, d->late_s, 0);
         d->late_s = 0.0;
         if (d->twice) {

@@ -215,6 +215,56 @@ static void pause(void **state)
     }
 }
 
+/* A pause shorter than what is held ready: what was said before it is heard to its end, once, then silence of its length,
+ * then what was said after it. */
+static void pause_within_latency(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 250 * RIG_MS};
+    static const double seconds[] = {0.13, 0.16, 0.19, 0.21};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
+        struct rig *rig = rig_new_locked(&params);
+        struct rig_ear ear;
+        rig_listen(rig, &ear);
+        rig->paused = true;
+        rig_run(rig, seconds[i]);
+        assert_false(playout_silent(rig->playout));
+        rig->paused = false;
+        rig_run(rig, 5.0);
+        const struct playout_stats stats = rig_stats(rig);
+        assert_smooth(rig, &ear);
+        assert_int_equal(stats.underruns, 0);
+        assert_int_equal(stats.resyncs, 0);
+        assert_near((double)ear.zero / 48000.0, seconds[i], 0.03);
+        assert_near(rig_trace(rig).fill_s, rig_trace(rig).target_s, 1e-3);
+        rig_free(rig);
+    }
+}
+
+/* A stall that is over before what is held ready is: nobody hears it. */
+static void stall_within_latency(void **state)
+{
+    (void)state;
+    const struct playout_params params = {.quality = RESAMPLER_FASTEST, .latency_ns = 250 * RIG_MS};
+    static const double known_s[] = {4.5, 6.7, 9.0, 40.0};
+    for (size_t i = 0; i < 4 * sizeof known_s / sizeof known_s[0]; i++) {
+        struct rig *rig = rig_new(&params);
+        struct rig_ear ear;
+        rig->late_ns = 2 * RIG_MS;
+        rig->guest_ppm = 200.0;
+        rig_run(rig, known_s[i / 4] + 0.007 * (double)(i % 4));
+        rig_listen(rig, &ear);
+        rig->stalled = true;
+        rig_run(rig, 0.2);
+        rig->stalled = false;
+        rig_run(rig, 5.0);
+        assert_smooth(rig, &ear);
+        assert_int_equal(ear.zero, 0);
+        assert_int_equal(rig_stats(rig).underruns + rig_stats(rig).resyncs, 0);
+        rig_free(rig);
+    }
+}
+
 /* The fill is far off all at once: a crossfade, counted once, and no step. */
 static void resync(void **state)
 {
@@ -402,6 +452,8 @@ int main(void)
         cmocka_unit_test(ends_within_a_pull),
         cmocka_unit_test(displaced),
         cmocka_unit_test(pause),
+        cmocka_unit_test(pause_within_latency),
+        cmocka_unit_test(stall_within_latency),
         cmocka_unit_test(resync),
         cmocka_unit_test(mute),
         cmocka_unit_test(nothing_stale),

@@ -334,14 +334,14 @@ static void test_latency_above_chunk(void **state)
     tear_down(&f);
 }
 
-/* The feed's guest and the device go on for `seconds`. */
+/* The feed's guest (NULL: it is silent) and the device go on for `seconds`. */
 static void sound(struct fixture *f, struct feed *feed, double seconds)
 {
     static const uint8_t silence[960 * 4];
     const int64_t cycle_ns = 64 * INT64_C(1000000000) / 48000;
     const uint64_t cycles = (uint64_t)(seconds * 1e9 / (double)cycle_ns);
     for (uint64_t cycle = 0, sent = 0; cycle < cycles; cycle++, f->now_ns += cycle_ns) {
-        for (; sent * 20 * MS_NS <= cycle * (uint64_t)cycle_ns; sent++) {
+        for (; feed && sent * 20 * MS_NS <= cycle * (uint64_t)cycle_ns; sent++) {
             const struct block block = {
                 .format = dvd, .data = silence, .frames = 960, .chunk_frames = 960, .arrival_ns = f->now_ns};
             feed_write(feed, &block, f->now_ns);
@@ -356,6 +356,41 @@ static void sound(struct fixture *f, struct feed *feed, double seconds)
             fake.params.pull(fake.params.arg, buffer, 64, &time);
         if (cycle % 100 == 0)
             stream_run(f->stream, f->now_ns);
+    }
+}
+
+/* A guest that falls silent is heard to the end of what it has said, and is corked then: without a cut, and if it was only
+ * held up, without a gap. Who asks for nothing any more is not waited for. */
+static void test_idle_plays_to_its_end(void **state)
+{
+    (void)state;
+    for (int pulls = 0; pulls < 2; pulls++) {
+        struct fixture f;
+        set_up(&f);
+        stream_tune(f.stream, 250 * MS_NS, 0, f.now_ns);
+        struct feed *feed = new_feed(&dvd);
+        stream_set_feed(f.stream, feed, 20 * MS_NS, f.now_ns);
+        stream_run(f.stream, f.now_ns);
+        sound(&f, feed, 3);
+        sound(&f, NULL, 0.12);
+        const int64_t idle_ns = f.now_ns;
+        stream_set_idle(f.stream, true, idle_ns);
+        assert_true(stream_run(f.stream, f.now_ns) <= f.now_ns + 20 * MS_NS);
+        assert_int_equal(fake.running, 1);
+        assert_int_equal(state_of(&f), STREAM_PLAYING);
+        stream_set_idle(f.stream, false, f.now_ns);
+        stream_run(f.stream, f.now_ns);
+        assert_int_equal(fake.starts, 1);
+
+        stream_set_idle(f.stream, true, f.now_ns);
+        if (pulls)
+            sound(&f, NULL, 0.15);
+        else
+            stream_run(f.stream, f.now_ns + 1500 * MS_NS);
+        stream_run(f.stream, f.now_ns);
+        assert_int_equal(fake.running, 0);
+        assert_int_equal(state_of(&f), STREAM_IDLE);
+        tear_down(&f);
     }
 }
 
@@ -457,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_opens_with_first_feed),
         cmocka_unit_test(test_idle_corks),
         cmocka_unit_test(test_idle_closes),
+        cmocka_unit_test(test_idle_plays_to_its_end),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_open_fails),
         cmocka_unit_test(test_stream_lost),
