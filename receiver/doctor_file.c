@@ -10,8 +10,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MIB     ((uint64_t)1 << 20)
-#define REG_ADD "REG ADD HKLM\\SYSTEM\\CurrentControlSet\\Services\\Scream\\Options /v UseIVSHMEM /t REG_DWORD"
+#define MIB       ((uint64_t)1 << 20)
+#define LINKS_MAX 8
+#define REG_ADD   "REG ADD HKLM\\SYSTEM\\CurrentControlSet\\Services\\Scream\\Options /v UseIVSHMEM /t REG_DWORD"
 
 /* The file, and what is known of the VM that has it. */
 struct subject {
@@ -42,6 +43,32 @@ static const char *group_name(gid_t gid, char out[32])
     return out;
 }
 
+/* The directory that keeps us from reaching `path`, links followed; that of the file where it is not to be told. */
+static void find_closed(const char *path, unsigned links, char closed[DOCTOR_PATH_MAX])
+{
+    char target[DOCTOR_PATH_MAX], onward[2 * DOCTOR_PATH_MAX];
+    struct stat st;
+    size_t length = 0;
+    do {
+        size_t before = length;
+        length += strspn(path + length, "/");
+        length += strcspn(path + length, "/");
+        snprintf(closed, DOCTOR_PATH_MAX, "%.*s", (int)length, path);
+        bool failed = stat(closed, &st) < 0 && errno == EACCES;
+        ssize_t bytes = failed ? readlink(closed, target, sizeof target - 1) : 0;
+        snprintf(closed, DOCTOR_PATH_MAX, "%.*s", before ? (int)before : 1, before || *path == '/' ? path : ".");
+        if (bytes > 0 && links > 0) {
+            target[bytes] = 0;
+            bool absolute = *target == '/';
+            snprintf(onward, sizeof onward, "%s%s%s%s", absolute ? "" : closed, absolute ? "" : "/", target,
+                     path + length);
+            find_closed(onward, links - 1, closed);
+        }
+        if (failed)
+            return;
+    } while (path[length]);
+}
+
 /* Readable today, and after the next start of the VM. */
 static void fix_permission(struct doctor *doctor, const struct subject *s)
 {
@@ -67,7 +94,7 @@ static void fix_permission(struct doctor *doctor, const struct subject *s)
 
 static void say_failed(struct doctor *doctor, const struct subject *s)
 {
-    char owner[32], group[32];
+    char owner[32], group[32], closed[DOCTOR_PATH_MAX];
     switch (s->ring->error) {
     case -ENOENT:
     case -ENOTDIR:
@@ -84,13 +111,16 @@ static void say_failed(struct doctor *doctor, const struct subject *s)
         break;
     case -EACCES:
     case -EPERM:
-        if (s->st.st_nlink)
-            doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%s may not read %.100s: it belongs to %s:%s, mode %04o",
-                       doctor->env->user, s->path, owner_name(s->st.st_uid, owner), group_name(s->st.st_gid, group),
-                       s->st.st_mode & 07777u);
-        else
-            doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%s may not enter the directory of %.100s",
-                       doctor->env->user, s->path);
+        if (!s->st.st_nlink) {
+            find_closed(s->path, LINKS_MAX, closed);
+            doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%s may not enter %.100s, on the way to %.100s",
+                       doctor->env->user, closed, s->path);
+            doctor_fix(doctor, "sudo setfacl -m u:%s:x %s", doctor->env->user, doctor_quote(closed).text);
+            break;
+        }
+        doctor_say(doctor, DOCTOR_FILE, DOCTOR_FAIL, "%s may not read %.100s: it belongs to %s:%s, mode %04o",
+                   doctor->env->user, s->path, owner_name(s->st.st_uid, owner), group_name(s->st.st_gid, group),
+                   s->st.st_mode & 07777u);
         fix_permission(doctor, s);
         break;
     case -EMEDIUMTYPE:

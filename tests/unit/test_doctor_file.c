@@ -140,25 +140,57 @@ static void test_missing(void **state)
     assert_non_null(strstr(rig->text, " was deleted while win10 runs"));
 }
 
+/* The doctor, and what it sees of the ring, as somebody who may not read everything. */
+static void run_as_anna(struct rig *rig, struct doctor_ring *ring)
+{
+    assert_int_equal(chmod(rig->root, 0755), 0);
+    if (geteuid() == 0)
+        assert_int_equal(seteuid(65534), 0);
+    doctor_look_at_ring(&rig->env, rig->options.shm_path, ring);
+    rig_run(rig, false);
+    if (geteuid() != getuid())
+        assert_int_equal(seteuid(getuid()), 0);
+    assert_int_equal(rig->status, 1);
+}
+
 static void test_permission(void **state)
 {
     struct rig *rig = *state;
     struct doctor_ring ring;
     const char *path = rig->ring;
     assert_int_equal(chmod(path, geteuid() == 0 ? 0600 : 0), 0);
-    assert_int_equal(chmod(rig->root, 0755), 0);
-    if (geteuid() == 0) /* root reads everything: look as somebody else */
-        assert_int_equal(seteuid(65534), 0);
-    doctor_look_at_ring(&rig->env, path, &ring);
+    run_as_anna(rig, &ring);
     assert_int_equal(ring.state, RING_FAILED);
     assert_int_equal(ring.error, -EACCES);
-    rig_run(rig, false);
-    if (geteuid() != getuid())
-        assert_int_equal(seteuid(getuid()), 0);
-    assert_int_equal(rig->status, 1);
     if (strncmp(rig->text, "FAIL  anna may not read ", 24) != 0 || !strstr(rig->text, ": it belongs to ") ||
         !strstr(rig->text, "sudo setfacl -m u:anna:r ") || !strstr(rig->text, " 0660 anna "))
         fail_msg("%s", rig->text);
+}
+
+/* The file is not what has to be opened, wherever on the way the closed directory is. */
+static void test_closed_directory(void **state)
+{
+    struct rig *rig = *state;
+    struct doctor_ring ring;
+    char closed[128], path[160], link[128], wanted[200];
+    rig_write(rig, "/vms/closed/deep/ring", "");
+    snprintf(closed, sizeof closed, "%s/vms/closed", rig->root);
+    snprintf(path, sizeof path, "%s/deep/ring", closed);
+    snprintf(link, sizeof link, "%s/link", rig->root);
+    assert_int_equal(symlink("vms/closed/deep", link), 0);
+    assert_int_equal(chmod(closed, geteuid() == 0 ? 0700 : 0), 0);
+    snprintf(wanted, sizeof wanted, " sudo setfacl -m u:anna:x %s\n", closed);
+    for (unsigned through_link = 0; through_link < 2; through_link++) {
+        if (through_link)
+            snprintf(path, sizeof path, "%s/ring", link);
+        rig->options.shm_path = path;
+        run_as_anna(rig, &ring);
+        assert_int_equal(ring.error, -EACCES);
+        if (!strstr(rig->text, "FAIL  anna may not enter ") || !strstr(rig->text, wanted) ||
+            strstr(rig->text, "u:anna:r ") || strstr(rig->text, "tmpfiles"))
+            fail_msg("wanted%s%s", wanted, rig->text);
+    }
+    assert_int_equal(chmod(closed, 0700), 0);
 }
 
 static void test_directory(void **state)
@@ -307,6 +339,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_name, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_missing, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_permission, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_closed_directory, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_directory, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_sizes, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_all_zero, rig_setup, rig_teardown),
