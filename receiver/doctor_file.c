@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "receiver/doctor_check.h"
+#include "receiver/root_files.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -72,7 +72,6 @@ static void find_closed(const char *path, unsigned links, char closed[DOCTOR_PAT
 /* Readable today, and after the next start of the VM. */
 static void fix_permission(struct doctor *doctor, const struct subject *s)
 {
-    char group[32];
     const char *user = doctor->env->user;
     struct doctor_quoted path = doctor_quote(s->path);
     if (S_ISCHR(s->st.st_mode)) {
@@ -84,12 +83,11 @@ static void fix_permission(struct doctor *doctor, const struct subject *s)
                    slash ? slash + 1 : s->path, user);
         return;
     }
-    /* The group QEMU runs with has to be able to write, whoever owns the file. */
-    group_name(s->vm ? s->vm->gid : s->st.st_gid, group);
+    struct root_lines lines;
+    root_files_own_memory(&lines, doctor->env, s->vm, s->path);
     doctor_fix(doctor, "now:           sudo setfacl -m u:%s:r %s", user, path.text);
-    doctor_fix(doctor, "for good:      echo 'f %.200s 0660 %s %s -' | sudo tee /etc/tmpfiles.d/earshot.conf", s->path,
-               user, strcmp(group, "root") ? group : "kvm");
-    doctor_fix(doctor, "and, VM off:   sudo systemd-tmpfiles --create earshot.conf");
+    for (unsigned i = 0; i < lines.count; i++)
+        doctor_fix(doctor, "%s%s", i == 0 ? "for good:      " : "and then:      ", lines.lines[i]);
 }
 
 static void say_failed(struct doctor *doctor, const struct subject *s)

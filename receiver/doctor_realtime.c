@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "receiver/doctor_check.h"
+#include "receiver/root_files.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -74,7 +74,8 @@ void doctor_check_realtime(struct doctor *doctor)
                             : " (no system bus, and so no rtkit)");
     if (rtkit != 1)
         doctor_fix(doctor, "Install the package rtkit, then log out and in; or:");
-    doctor_fix(doctor,
-               "echo '%s - rtprio 20' | sudo tee /etc/security/limits.d/earshot.conf    # then log out and in",
-               env->user);
+    struct root_lines lines;
+    root_files_limits(&lines, env);
+    for (unsigned i = 0; i < lines.count; i++)
+        doctor_fix(doctor, "%s", lines.lines[i]);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/setup_guide.h"
 
+#include "receiver/root_files.h"
 #include "ringbuf/scream_udp.h"
 
 #include <arpa/inet.h>
@@ -12,7 +13,6 @@
 #define MIB            ((uint64_t)1 << 20)
 #define KEY            "HKLM\\SYSTEM\\CurrentControlSet\\Services\\Scream\\Options"
 #define POLICY         "HKLM\\SYSTEM\\CurrentControlSet\\Control\\CI\\Policy"
-#define LIMITS_PATH    "/etc/security/limits.d/95-earshot.conf"
 #define USER_NET_HOST  "10.0.2.2" /* https://www.qemu.org/docs/master/system/devices/net.html */
 #define BRIDGE_HELPER  "/etc/qemu/bridge.conf"
 #define SCREAM_RELEASE "https://github.com/duncanthrax/scream/releases"
@@ -67,27 +67,10 @@ void setup_guide_memory(struct setup_guide *guide)
 
 /* --- as root */
 
-/* Memory files are called by plain characters, but for those that the VM had before: their names are kept, too. */
-static void tmpfiles_path(const struct setup_guide *guide, char path[DOCTOR_PATH_MAX])
+static void print_lines(const struct root_lines *lines, FILE *root)
 {
-    const char *name = strrchr(guide->memory.path, '/') + 1;
-    if (snprintf(path, DOCTOR_PATH_MAX, "/etc/tmpfiles.d/earshot-%s.conf", name) >= DOCTOR_PATH_MAX)
-        *path = 0;
-}
-
-static void root_tmpfiles(const struct setup_guide *guide, FILE *root)
-{
-    const char *path = guide->memory.path;
-    char group[32], conf[DOCTOR_PATH_MAX];
-    tmpfiles_path(guide, conf);
-    /* Once it is there for good, the file has to be writable for QEMU, which no longer makes it. */
-    fprintf(root, "echo 'f %s 0660 %s %s -' | sudo tee %s\n", path, guide->host->env->user,
-            setup_host_group(guide->host, group), conf);
-    fprintf(root, "sudo systemd-tmpfiles --create %s    # while the VM is off\n", conf);
-    if (setup_host_has(guide->host, "/sys/fs/selinux/enforce")) {
-        fprintf(root, "sudo semanage fcontext -a -t svirt_tmpfs_t %s\n", path);
-        fprintf(root, "sudo restorecon -v %s\n", path);
-    }
+    for (unsigned i = 0; i < lines->count; i++)
+        fprintf(root, "%s\n", lines->lines[i]);
 }
 
 /* What the doctor would say of the firewall, as far as it is a command. */
@@ -142,6 +125,7 @@ void setup_guide_root(struct setup_guide *guide)
 {
     char *text = NULL;
     size_t size = 0;
+    struct root_lines lines = {.count = 0};
     FILE *root = open_memstream(&text, &size);
     if (!root)
         return;
@@ -153,7 +137,8 @@ void setup_guide_root(struct setup_guide *guide)
             fprintf(root, "sudo rm %s    # while the VM is off\n", guide->memory.path);
         }
         if (guide->options->tmpfiles)
-            root_tmpfiles(guide, root);
+            root_files_own_memory(&lines, guide->host->env, guide->host->vm, guide->memory.path);
+        print_lines(&lines, root);
         break;
     case SETUP_BRIDGE:
         root_bridge(guide, root);
@@ -165,11 +150,10 @@ void setup_guide_root(struct setup_guide *guide)
     case SETUP_NONE:
         break;
     }
-    if (setup_host_limits_low(guide->host) && !setup_host_has(guide->host, LIMITS_PATH))
-        fprintf(root,
-                "printf '%%s\\n' '%s - rtprio 95' '%s - memlock 262144' | sudo tee " LIMITS_PATH
-                "    # real time; log in anew\n",
-                guide->host->env->user, guide->host->env->user);
+    if (setup_host_limits_low(guide->host) && !setup_host_has(guide->host, ROOT_FILES_LIMITS)) {
+        root_files_limits(&lines, guide->host->env);
+        print_lines(&lines, root);
+    }
     fclose(root);
     if (text && *text) {
         setup_guide_step(guide, "This computer, as root");
@@ -355,14 +339,15 @@ void setup_guide_windows(struct setup_guide *guide)
 void setup_guide_undo(struct setup_guide *guide)
 {
     char path[DOCTOR_PATH_MAX];
-    tmpfiles_path(guide, path);
-    bool tmpfiles = setup_host_has(guide->host, path), limits = setup_host_has(guide->host, LIMITS_PATH);
+    root_files_tmpfiles(guide->memory.path, path);
+    bool tmpfiles = *path && setup_host_has(guide->host, path),
+         limits = setup_host_has(guide->host, ROOT_FILES_LIMITS);
     if (tmpfiles || limits) {
         setup_guide_step(guide, "This computer, as root");
         if (tmpfiles)
-            line(guide, "sudo rm %s", path);
+            line(guide, "sudo rm %s", doctor_quote(path).text);
         if (limits)
-            line(guide, "sudo rm " LIMITS_PATH "    # real time, also for other guests");
+            line(guide, "sudo rm " ROOT_FILES_LIMITS "    # real time, also for other guests");
     }
     setup_guide_step(guide, "The VM and Windows, where you changed them");
     line(guide, "sudo virsh edit %s    # take out the <shmem> or <interface> you put in",

@@ -348,40 +348,7 @@ bool setup_host_slot(const struct setup_host *host, char bus[16], unsigned *slot
     return host->cmdline && !host->libvirt && *slot >= SLOT_FIRST;
 }
 
-/* --- users and groups */
-
-/* Field `index` of the line "KEY:..." or, with key_index 2, of "x:y:KEY:...". */
-static bool lookup(const struct setup_host *host, const char *path, unsigned key_index, const char *key,
-                   unsigned index, char *out, size_t size)
-{
-    char full[DOCTOR_PATH_MAX], line[1024];
-    FILE *file = fopen(doctor_path(host->env, full, "%s", path), "re");
-    bool found = false;
-    while (file && !found && fgets(line, sizeof line, file)) {
-        char *fields[4] = {NULL}, *rest = line;
-        for (unsigned i = 0; i < 4 && rest; i++)
-            fields[i] = strsep(&rest, ":\n");
-        found = fields[key_index] && fields[index] && strcmp(fields[key_index], key) == 0;
-        if (found)
-            snprintf(out, size, "%s", fields[index]);
-    }
-    if (file)
-        fclose(file);
-    return found;
-}
-
-const char *setup_host_group(const struct setup_host *host, char out[32])
-{
-    static const char *const users[] = {"libvirt-qemu", "qemu"};
-    char gid[16] = "";
-    if (host->vm && host->vm->gid)
-        snprintf(gid, sizeof gid, "%u", (unsigned)host->vm->gid);
-    for (unsigned i = 0; !*gid && i < sizeof users / sizeof *users; i++)
-        lookup(host, "/etc/passwd", 0, users[i], 3, gid, sizeof gid);
-    if (!*gid || !lookup(host, "/etc/group", 2, gid, 0, out, 32))
-        snprintf(out, 32, "%s", *gid ? gid : "kvm");
-    return out;
-}
+/* --- limits */
 
 bool setup_host_limits_low(const struct setup_host *host)
 {

@@ -42,9 +42,6 @@ void setup_host_memory(const struct setup_host *host, unsigned mib, struct setup
 /* A free slot on the root bus of a running VM that is not libvirt's (which finds one itself). False: not to be told. */
 bool setup_host_slot(const struct setup_host *host, char bus[16], unsigned *slot);
 
-/* The group that QEMU's processes have. Returns out. */
-const char *setup_host_group(const struct setup_host *host, char out[32]);
-
 /* libvirt's network with this bridge. False: none, or not to be told. */
 bool setup_host_network(const struct setup_host *host, const char *bridge, char network[64], bool *active);
 

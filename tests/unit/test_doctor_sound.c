@@ -108,7 +108,8 @@ static void test_realtime(void **state)
     rig_expect_warning(rig,
                        "Earshot has no real-time priority: a busy computer makes it crackle (rtkit is not installed)",
                        "Install the package rtkit");
-    assert_non_null(strstr(rig->text, "echo 'anna - rtprio 20' | sudo tee /etc/security/limits.d/earshot.conf"));
+    assert_non_null(strstr(rig->text, "printf '%s\\n' 'anna - rtprio 95' 'anna - memlock 262144' | sudo tee "
+                                      "/etc/security/limits.d/95-earshot.conf    # real time; log in anew\n"));
     rig->rtkit = -ENOENT;
     rig_expect_warning(rig, "Earshot has no real-time priority: a busy computer makes it crackle (no system bus",
                        "Install the package rtkit");

@@ -2,6 +2,7 @@
  *
  * `earshot setup` on computers that are not here: what it writes and leaves alone.
  */
+#include "receiver/root_files.h"
 #include "receiver/setup.h"
 #include "tests/unit/setup_rig.h"
 
@@ -96,6 +97,47 @@ static void test_install_and_remove(void **state)
     assert_int_equal(rig->status, 0);
     computer_says(rig, "win10.conf is not there.");
     assert_string_equal(rig->calls, REFRESH);
+}
+
+/* What root wrote is found, whoever said so, and of this VM's memory alone. */
+static void test_remove_as_root(void **state)
+{
+    struct rig *rig = *state;
+    struct root_lines lines;
+    computer_run(rig, "setup win10 --remove");
+    computer_says_not(rig, "sudo rm");
+    root_files_own_memory(&lines, &rig->env, NULL, "/dev/shm/scream-win11");
+    assert_non_null(strstr(lines.lines[0], "tee /etc/tmpfiles.d/earshot-scream-win11.conf"));
+    rig_write(rig, "/etc/tmpfiles.d/earshot-scream-win11.conf", "");
+    computer_run(rig, "setup win10 --remove");
+    computer_says_not(rig, "sudo rm");
+    root_files_own_memory(&lines, &rig->env, NULL, "/dev/shm/scream-win10");
+    assert_non_null(strstr(lines.lines[0], "tee /etc/tmpfiles.d/earshot-scream-win10.conf"));
+    rig_write(rig, "/etc/tmpfiles.d/earshot-scream-win10.conf", "");
+    root_files_limits(&lines, &rig->env);
+    assert_int_equal(lines.count, 1);
+    assert_non_null(strstr(lines.lines[0], "tee " ROOT_FILES_LIMITS "    #"));
+    rig_write(rig, ROOT_FILES_LIMITS, "");
+    computer_run(rig, "setup win10 --remove");
+    computer_says(rig,
+                  "    sudo rm /etc/tmpfiles.d/earshot-scream-win10.conf\n    sudo rm " ROOT_FILES_LIMITS "    #");
+    computer_says_not(rig, "win11");
+}
+
+/* Any file can be played: its name is for root's shell. */
+static void test_strange_memory(void **state)
+{
+    struct rig *rig = *state;
+    struct root_lines lines;
+    root_files_own_memory(&lines, &rig->env, NULL, "/dev/shm/it's;x");
+    assert_int_equal(lines.count, 2);
+    assert_string_equal(lines.lines[0], "echo 'f /dev/shm/it'\\''s;x 0660 anna kvm -' | sudo tee "
+                                        "'/etc/tmpfiles.d/earshot-it'\\''s;x.conf'");
+    char path[600];
+    memset(path, 'x', sizeof path - 1);
+    path[sizeof path - 1] = 0;
+    root_files_own_memory(&lines, &rig->env, NULL, path);
+    assert_int_equal(lines.count, 0); /* nothing is better than half a command */
 }
 
 static void test_what_others_changed(void **state)
@@ -284,6 +326,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_install_and_remove, computer_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_remove_as_root, computer_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_strange_memory, computer_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_what_others_changed, computer_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others, computer_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_files_together, computer_setup, rig_teardown),
