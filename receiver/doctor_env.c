@@ -289,7 +289,7 @@ static int here_wire(void *arg, uint16_t port, unsigned ms, struct doctor_wire *
 static bool here_port_holder(void *arg, uint16_t port, char *out, size_t size)
 {
     (void)arg;
-    return udp_port_holder(port, out, size);
+    return udp_port_holder(port, out, size) > 0;
 }
 
 static int here_probe(void *arg, const struct backend *backend, const struct backend_context_params *params)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MS 1000000LL
 
@@ -59,7 +60,12 @@ static void set_busy(struct source_udp *s)
     if (s->base.status.state == SOURCE_PORT_BUSY)
         return; /* finding the holder again at every retry would cost too much */
     char holder[64], text[160];
-    if (udp_port_holder(s->socket.port, holder, sizeof holder))
+    pid_t pid = udp_port_holder(s->socket.port, holder, sizeof holder);
+    if (pid == getpid())
+        snprintf(text, sizeof text,
+                 "UDP port %u is in use by another of Earshot's own configurations: give one of them another port",
+                 (unsigned)s->socket.port);
+    else if (pid > 0)
         snprintf(text, sizeof text, "UDP port %u is in use by %s: close that, or choose another with -p",
                  (unsigned)s->socket.port, holder);
     else

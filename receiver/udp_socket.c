@@ -250,20 +250,20 @@ static bool has_socket(const char *pid, const char *wanted)
     return found;
 }
 
-bool udp_port_holder(uint16_t port, char *out, size_t size)
+pid_t udp_port_holder(uint16_t port, char *out, size_t size)
 {
     unsigned long inode = port_inode("/proc/net/udp", port);
     if (inode == 0)
         inode = port_inode("/proc/net/udp6", port);
     if (inode == 0)
-        return false;
+        return 0;
     char wanted[48];
     snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
     DIR *proc = opendir("/proc");
     if (!proc)
-        return false;
-    bool found = false;
-    for (const struct dirent *entry = readdir(proc); entry && !found; entry = readdir(proc)) {
+        return 0;
+    pid_t found = 0;
+    for (const struct dirent *entry = readdir(proc); entry && found == 0; entry = readdir(proc)) {
         if (!isdigit((unsigned char)entry->d_name[0]) || !has_socket(entry->d_name, wanted))
             continue;
         char path[64], name[17] = "";
@@ -279,7 +279,7 @@ bool udp_port_holder(uint16_t port, char *out, size_t size)
             if (!isprint((unsigned char)*c)) /* the process chose it */
                 *c = '?';
         snprintf(out, size, "%s (pid %.16s)", name[0] ? name : "a program", entry->d_name);
-        found = true;
+        found = (pid_t)strtol(entry->d_name, NULL, 10);
     }
     closedir(proc);
     return found;

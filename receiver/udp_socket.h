@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define UDP_JOINED_MAX 64
 #define UDP_RENEW_NS   INT64_C(60000000000)
@@ -63,8 +64,8 @@ void udp_socket_doubt(struct udp_socket *udp);
 /* For how long the receive buffer takes in packets of so many bytes, one each packet_ns, while nobody reads it. */
 int64_t udp_socket_buffer_ns(const struct udp_socket *udp, size_t packet_bytes, int64_t packet_ns);
 
-/* "scream (pid 1234)" of a process that has the UDP port; false where that cannot be found out. Looks through all of
- * /proc: once per incident, not per retry. */
-bool udp_port_holder(uint16_t port, char *out, size_t size);
+/* A process that has the UDP port, which may be this one, and "scream (pid 1234)" of it; 0 where that cannot be found out.
+ * Looks through all of /proc: once per incident, not per retry. */
+pid_t udp_port_holder(uint16_t port, char *out, size_t size);
 
 #endif

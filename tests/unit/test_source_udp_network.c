@@ -14,30 +14,74 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+/* Another process that has the port, until `end` is closed. */
+static pid_t hold_port(uint16_t port, int *end)
+{
+    int ready[2], ends[2];
+    char byte = 0;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(ends[1]);
+        rig_socket_at("0.0.0.0", port);
+        _exit(write(ready[1], &byte, 1) == 1 && read(ends[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(ready[1]);
+    close(ends[0]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    *end = ends[1];
+    return pid;
+}
+
 static void busy_port(void **state)
 {
     struct rig *r = *state;
-    int holder = rig_socket_at("0.0.0.0", r->port);
+    int end, status = -1;
+    pid_t holder = hold_port(r->port, &end);
     rig_wait(r, 0);
     assert_int_equal(r->source->status.state, SOURCE_PORT_BUSY);
     assert_int_equal(r->source->fd, -1);
     char pid[24];
-    snprintf(pid, sizeof pid, "pid %d", (int)getpid());
+    snprintf(pid, sizeof pid, "pid %d", (int)holder);
     assert_non_null(strstr(r->source->status.detail, pid));
     assert_non_null(strstr(r->source->status.detail, "test_source_udp"));
     rig_wait(r, 3 * RIG_SECOND);
     assert_int_equal(r->source->status.state, SOURCE_PORT_BUSY);
-    close(holder);
+    close(end);
+    assert_int_equal(waitpid(holder, &status, 0), holder);
+    assert_int_equal(status, 0);
     assert_true(r->source->wake_ns <= r->now_ns + RIG_SECOND / 2);
     r->now_ns = r->source->wake_ns;
     rig_wait(r, 0);
     assert_int_equal(r->source->status.state, SOURCE_LISTENING);
     assert_string_equal(r->source->status.detail, "");
     rig_start(r, 0, &rig_stereo);
+}
+
+/* Who is told to close what has the port must not be shown himself. */
+static void port_of_our_own(void **state)
+{
+    struct rig *r = *state;
+    char wanted[160];
+    int other = rig_socket_at("0.0.0.0", r->port);
+    rig_wait(r, 0);
+    assert_int_equal(r->source->status.state, SOURCE_PORT_BUSY);
+    snprintf(wanted, sizeof wanted,
+             "UDP port %u is in use by another of Earshot's own configurations: give one of them another port",
+             (unsigned)r->port);
+    assert_string_equal(r->source->status.detail, wanted);
+    close(other);
+    r->now_ns = r->source->wake_ns;
+    rig_wait(r, 0);
+    assert_int_equal(r->source->status.state, SOURCE_LISTENING);
 }
 
 static void missing_interface(void **state)
@@ -186,6 +230,7 @@ int main(void)
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         RIGGED(busy_port),
+        RIGGED(port_of_our_own),
         RIGGED(missing_interface),
         RIGGED(multicast),
         RIGGED(renews),
