@@ -12,6 +12,7 @@
 
 #define SUFFIX    ".conf"
 #define DIRECTORY "earshot"
+#define BLANK     " \t\v\f\r"
 #define WANTED    "must be: key = value, like"
 
 struct parser {
@@ -86,7 +87,7 @@ static char *read_line(char *out, int size, void *stream)
     size_t length = newline ? (size_t)(newline - line) : p->left;
     p->text += length + (newline != NULL);
     p->left -= length + (newline != NULL);
-    while (length > 0 && memchr(" \t\v\f\r", *line, 5)) {
+    while (length > 0 && memchr(BLANK, *line, sizeof(BLANK) - 1)) {
         line++;
         length--;
     }
@@ -134,6 +135,28 @@ static int on_line(void *user, const char *section, const char *name, const char
     return r == 0;
 }
 
+/* The last line that sets the key; 0: it is not to be found. */
+static unsigned line_of(const char *key, const char *text, size_t size)
+{
+    const char *end = text + size;
+    size_t length = strlen(key);
+    unsigned found = 0;
+    for (unsigned line = 1; text < end; line++) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text)), *stop = newline ? newline : end;
+        while (text < stop && memchr(BLANK, *text, sizeof(BLANK) - 1))
+            text++;
+        if ((size_t)(stop - text) > length && !memcmp(text, key, length)) {
+            text += length;
+            while (text < stop && memchr(BLANK, *text, sizeof(BLANK) - 1))
+                text++;
+            if (text < stop && (*text == '=' || *text == ':'))
+                found = line;
+        }
+        text = newline ? newline + 1 : end;
+    }
+    return found;
+}
+
 static int new_config(struct config **config, const char *path, size_t text_bytes)
 {
     struct config *c = calloc(1, sizeof(*c));
@@ -160,6 +183,7 @@ int config_parse(struct config **config, const char *path, const char *text, siz
                  char error[CONFIG_ERROR_MAX])
 {
     struct config *c;
+    const char *key;
     error[0] = 0;
     /* A line without its '=' and newline, but with two zeros; the last line may have no newline. */
     if (new_config(&c, path, size + 2) < 0)
@@ -184,8 +208,12 @@ int config_parse(struct config **config, const char *path, const char *text, siz
         snprintf(error, CONFIG_ERROR_MAX, "%.200s:%d: %s", path, bad,
                  handled ? parser.error : WANTED " latency = 25");
         r = -EINVAL;
-    } else if (r == 0 && options_finish(&c->options, parser.error) < 0) {
-        snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path, parser.error);
+    } else if (r == 0 && options_finish(&c->options, &key, parser.error) < 0) {
+        unsigned line = line_of(key, text, size);
+        if (line)
+            snprintf(error, CONFIG_ERROR_MAX, "%.200s:%u: %s", path, line, parser.error);
+        else
+            snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path, parser.error);
         r = -EINVAL;
     }
     if (r < 0) {

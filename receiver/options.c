@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/options.h"
 
-#include "backends/backend.h"
 #include "ringbuf/scream_udp.h"
 
 #include <arpa/inet.h>
@@ -368,43 +367,6 @@ static bool says_playback(enum options_command command, int argc, char **argv)
     return found;
 }
 
-/* Known, but not in this build: the answer is one line, not silence. */
-static int check_available(const struct options *options, char error[OPTABLE_ERROR_MAX])
-{
-#ifdef EARSHOT_PCAP
-    if (options->source == FROM_PCAP && !options->interface) {
-        snprintf(error, OPTABLE_ERROR_MAX, "-P: needs -i, the interface to capture on");
-        return -EINVAL;
-    }
-#else
-    if (options->source == FROM_PCAP) {
-        snprintf(error, OPTABLE_ERROR_MAX, "-P: this earshot was built without libpcap (EARSHOT_PCAP)");
-        return -EINVAL;
-    }
-#endif
-    if (options->connect && !backend_find("jack")) {
-        snprintf(error, OPTABLE_ERROR_MAX, "--connect: this build has no JACK");
-        return -EINVAL;
-    }
-    if (options->raw || !strcmp(options->backend, "auto"))
-        return 0;
-
-    const struct backend *backend = backend_find(options->backend);
-    if (!backend) {
-        int length = snprintf(error, OPTABLE_ERROR_MAX, "-o %s: not in this build; it has auto", options->backend);
-        for (const struct backend *const *b = backend_list(); *b && length < OPTABLE_ERROR_MAX; b++)
-            length += snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", %s", (*b)->name);
-        if (length < OPTABLE_ERROR_MAX)
-            snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", raw");
-        return -EINVAL;
-    }
-    if (backend->needs_target && !options->target) {
-        snprintf(error, OPTABLE_ERROR_MAX, "-o %s: needs -d FILE", backend->name);
-        return -EINVAL;
-    }
-    return 0;
-}
-
 static int parse_operands(struct options *options, enum options_command command, int argc, char **argv,
                           const struct option_spec *table, char error[OPTABLE_ERROR_MAX])
 {
@@ -533,7 +495,7 @@ int options_parse(struct options *options, enum options_command *command, int ar
         return 0;
     if (*command == COMMAND_TUNE)
         return check_settings(options, error);
-    return *command == COMMAND_SETUP ? setup_options_check(&options->setup, error) : check_available(options, error);
+    return *command == COMMAND_SETUP ? setup_options_check(&options->setup, error) : options_check(options, error);
 }
 
 static struct option_spec *table_of(unsigned where)
@@ -594,15 +556,4 @@ const char *options_split_setting(const char *setting, char key[OPTIONS_SETTING_
     memcpy(key, setting, length);
     key[length] = 0;
     return setting + length + 1;
-}
-
-int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX])
-{
-    if (options->source == FROM_NONE)
-        options->source = FROM_MULTICAST;
-    if (options->raw) {
-        snprintf(error, OPTABLE_ERROR_MAX, "backend = raw: there is one standard output, so only -o raw will do");
-        return -EINVAL;
-    }
-    return check_available(options, error);
 }

@@ -96,8 +96,12 @@ int options_tune(struct options *options, const char *key, const char *value, ch
 /* KEY=VALUE: returns the value; NULL where it is nothing like that. */
 const char *options_split_setting(const char *setting, char key[OPTIONS_SETTING_MAX]);
 
-/* After the last options_set(): what the options must be together. 0 or -EINVAL, with a line in `error`. */
-int options_finish(struct options *options, char error[OPTABLE_ERROR_MAX]);
+/* After the last options_set(): what the options must be together, and this build must have. 0, or -EINVAL with a line in
+ * `error`, in a configuration file's words, and the key that it is about. */
+int options_finish(struct options *options, const char **key, char error[OPTABLE_ERROR_MAX]);
+
+/* The same of a command line, in its words. */
+int options_check(const struct options *options, char error[OPTABLE_ERROR_MAX]);
 
 /* What it is called on the command line; NULL: no such number. */
 const char *options_command(enum options_command command);

@@ -99,7 +99,7 @@ static void test_bad(void **state)
         {"config = y.conf\n",                  "x.conf:1: unknown key config"               },
         {"verbose = yes\n",                    "x.conf:1: unknown key verbose"              },
         {"json = yes\n",                       "x.conf:1: unknown key json"                 },
-        {"backend = raw\n",                    "x.conf: backend = raw"                      },
+        {"backend = raw\n",                    "x.conf:1: backend = raw: there is one stand"},
         {"backend = oss\n",                    "x.conf:1: backend = oss: must be auto, "    },
  /* The first one is what is said. */
         {"port = 4010\nquality = x\nport=x\n", "x.conf:2: quality = x: must be fastest"     },
@@ -114,7 +114,43 @@ static void test_bad(void **state)
     }
 }
 
-/* What inih has no room for, or would not see. */
+/* What keys must be together is known at the end, and said of the line that asks for it, in the file's words. */
+static void test_together(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+#ifdef EARSHOT_WAV
+        {"latency = 20\n\tbackend = wav\r\nport = 1\n", "x.conf:2: backend = wav: needs target = FILE"},
+        {"backend = null\nbackend: wav\n# backend = x", "x.conf:2: backend = wav: needs target = FILE"},
+#else
+        {"backend = wav", "x.conf:1: backend = wav: not in this build; it has auto, "},
+#endif
+#ifdef EARSHOT_PCAP
+        {"port = 4011\npcap = yes\n",                   "x.conf:2: pcap = yes: needs interface = NAME"},
+#else
+        {"port = 4011\npcap = yes\n", "x.conf:2: pcap = yes: this earshot was built without libpcap (EARSHOT_PCAP)"},
+#endif
+#ifndef EARSHOT_JACK
+        {"connect = x\n",                               "x.conf:1: connect: this build has no JACK"   },
+#endif
+    };
+    char error[CONFIG_ERROR_MAX];
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        struct config *config = NULL;
+        int r = config_parse(&config, "x.conf", bad[i].text, strlen(bad[i].text), error);
+        if (r != -EINVAL || strncmp(error, bad[i].says, strlen(bad[i].says)) != 0)
+            fail_msg("%zu: %d \"%s\", wanted \"%s\"", i, r, error, bad[i].says);
+    }
+#ifdef EARSHOT_WAV
+    config_unref(good("x.conf", "backend = wav\nsink = out.wav"));
+#endif
+#ifdef EARSHOT_PCAP
+    config_unref(good("x.conf", "pcap = yes\ninterface = macvtap0"));
+#endif
+}
+
 /* Slips that do no harm: how the file was saved, spaces, and what looks like more than it is. */
 static void test_harmless(void **state)
 {
@@ -177,6 +213,7 @@ static void test_nearest(void **state)
     }
 }
 
+/* What inih has no room for, or would not see. */
 static void test_odd_lines(void **state)
 {
     (void)state;
@@ -442,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_together),
         cmocka_unit_test(test_odd_lines),
         cmocka_unit_test(test_harmless),
         cmocka_unit_test(test_nearest),

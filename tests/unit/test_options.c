@@ -138,7 +138,7 @@ static void test_bad_values(void **state)
         {"earshot -n",                        "-n"                     },
         {"earshot --nonsense",                "--nonsense"             },
 #ifdef EARSHOT_WAV
-        {"earshot -o wav",                    "needs -d FILE"          },
+        {"earshot -o wav",                    "-o wav: needs -d FILE"  },
 #else
         {"earshot -o wav", "not in this build"},
 #endif
@@ -149,7 +149,7 @@ static void test_bad_values(void **state)
         {"earshot -o alsa",                   "null"                   },
 #endif
 #ifdef EARSHOT_PCAP
-        {"earshot -P",                        "needs -i"               },
+        {"earshot -P",                        "-P: needs -i, the inter"},
 #else
         {"earshot -P -i lo", "without libpcap"},
 #endif
