@@ -367,6 +367,26 @@ static bool says_playback(enum options_command command, int argc, char **argv)
     return found;
 }
 
+static const char *const command_names[] = {
+    [COMMAND_RUN] = "run",       [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo",
+    [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",   [COMMAND_TUNE] = "tune",
+};
+
+const char *options_command(enum options_command command)
+{
+    return command < sizeof command_names / sizeof *command_names ? command_names[command] : NULL;
+}
+
+/* -1: no command is called so. */
+static int find_command(const char *word)
+{
+    for (unsigned i = 0; options_command(i); i++) {
+        if (!strcmp(word, options_command(i)))
+            return (int)i;
+    }
+    return -1;
+}
+
 static int parse_operands(struct options *options, enum options_command command, int argc, char **argv,
                           const struct option_spec *table, char error[OPTABLE_ERROR_MAX])
 {
@@ -399,7 +419,9 @@ static int parse_operands(struct options *options, enum options_command command,
             options->setting_count = (unsigned)(argc - at);
             return 0;
         }
-        if (command == COMMAND_RUN)
+        if (command == COMMAND_RUN && find_command(operand) >= 0)
+            snprintf(error, OPTABLE_ERROR_MAX, "%s: the command comes first: earshot %s ...", operand, operand);
+        else if (command == COMMAND_RUN)
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: not a command or option; earshot --help lists them", operand);
         else
             snprintf(error, OPTABLE_ERROR_MAX, "%.100s: one word too many; earshot %s --help", operand,
@@ -426,16 +448,6 @@ void options_init(struct options *options)
                                 .max_latency_ns = DEFAULT_CAP_NS,
                                 .quality = RESAMPLER_MEDIUM,
                                 .seconds = DEFAULT_DEMO_SEC};
-}
-
-static const char *const command_names[] = {
-    [COMMAND_RUN] = "run",       [COMMAND_STATUS] = "status", [COMMAND_GUEST] = "guest", [COMMAND_DEMO] = "demo",
-    [COMMAND_DOCTOR] = "doctor", [COMMAND_SETUP] = "setup",   [COMMAND_TUNE] = "tune",
-};
-
-const char *options_command(enum options_command command)
-{
-    return command < sizeof command_names / sizeof *command_names ? command_names[command] : NULL;
 }
 
 /* `earshot tune NAME KEY=VALUE ...`: what is wrong in it is said before anybody is asked. */
@@ -467,14 +479,9 @@ int options_parse(struct options *options, enum options_command *command, int ar
 {
     options_init(options);
     options->latency_above_chunk = argc > 0 && called_as_scream(argv[0]);
-    *command = COMMAND_RUN;
-    *rest = 0;
-    for (unsigned i = 0; argc > 1 && options_command(i); i++) {
-        if (!strcmp(argv[1], options_command(i))) {
-            *command = (enum options_command)i;
-            *rest = 1;
-        }
-    }
+    int found = argc > 1 ? find_command(argv[1]) : -1;
+    *command = found >= 0 ? (enum options_command)found : COMMAND_RUN;
+    *rest = found >= 0;
     if (*command == COMMAND_GUEST)
         return 0;
 

@@ -167,6 +167,7 @@ static void test_bad_values(void **state)
         {"earshot -u --config x",             "only -v goes with it"   },
         {"scream --config x",                 "only -v goes with it"   },
         {"earshot nonsense",                  "nonsense"               },
+        {"earshot -v nonsense",               "nonsense: not a command"},
         {"earshot demo -m x",                 "-m"                     },
         {"earshot demo --seconds 0",          "1 to 3600"              },
         {"earshot demo word",                 "word"                   },
@@ -179,6 +180,25 @@ static void test_bad_values(void **state)
         if (p.result != -EINVAL || !strstr(p.error, bad[i].says) || strchr(p.error, '\n'))
             fail_msg("%s: %d \"%s\", wanted \"%s\"", bad[i].line, p.result, p.error, bad[i].says);
     }
+}
+
+/* A command after options is a command, if in the wrong place. */
+static void test_command_comes_first(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "earshot -v status");
+    assert_int_equal(p.result, -EINVAL);
+    assert_string_equal(p.error, "status: the command comes first: earshot status ...");
+    for (unsigned i = 0; options_command(i); i++) {
+        char wanted[64];
+        parse(&p, "earshot -t 20 %s --json", options_command(i));
+        snprintf(wanted, sizeof wanted, "%s: the command comes first", options_command(i));
+        if (p.result != -EINVAL || strncmp(p.error, wanted, strlen(wanted)) != 0)
+            fail_msg("%s: %d \"%s\"", options_command(i), p.result, p.error);
+    }
+    parse(&p, "earshot status -v status"); /* a stream may be called so */
+    assert_int_equal(p.result, 0);
 }
 
 /* What decides whether configuration files are read. */
@@ -325,9 +345,16 @@ static void test_help_lists_its_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_good_lines), cmocka_unit_test(test_last_source_wins),
-        cmocka_unit_test(test_latency),  cmocka_unit_test(test_bad_values), cmocka_unit_test(test_playback),
-        cmocka_unit_test(test_commands), cmocka_unit_test(test_tune),       cmocka_unit_test(test_help_lists_its_own),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_good_lines),
+        cmocka_unit_test(test_last_source_wins),
+        cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_playback),
+        cmocka_unit_test(test_command_comes_first),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_tune),
+        cmocka_unit_test(test_help_lists_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
