@@ -98,6 +98,23 @@ static void warn_port(const struct plan *plan, const struct config *config, cons
     }
 }
 
+/* Mixers, status and tune know a stream by its name alone. Which of two gets it depends on who is heard first. */
+static void warn_name(const struct plan *plan, const struct config *config, const struct log *log)
+{
+    const char *name = config_stream_name(config);
+    for (unsigned i = 0; name && i < plan->player_count; i++) {
+        const struct config *other = plan->players[i].config;
+        if (!same_text(config_stream_name(other), name))
+            continue;
+        log_line(
+            log, LOG_LEVEL_WARNING,
+            "%s: is called %.100s, as %s is: give one of them another name = NAME, or they may swap names at the "
+            "next start.",
+            title(config), name, title(other));
+        return;
+    }
+}
+
 static void add(struct plan *plan, struct config *config, const struct log *log)
 {
     int found = plan_find_source(plan, config);
@@ -124,6 +141,7 @@ static void add(struct plan *plan, struct config *config, const struct log *log)
         plan->sources[found] = (struct plan_source){.config = config, .kind = kind};
     }
     claim(plan, (unsigned)found, config, log);
+    warn_name(plan, config, log);
     plan->players[plan->player_count++] =
         (struct plan_player){.config = config_ref(config), .source = (unsigned)found};
 }

@@ -31,7 +31,7 @@ struct plan {
     unsigned source_count;
 };
 
-/* What contradicts an earlier configuration is left out, and said in a line. */
+/* What contradicts an earlier configuration is left out, and said in a line; one of the same name is played, and said. */
 void plan_make(struct plan *plan, const struct config_set *set, const struct log *log);
 void plan_free(struct plan *plan);
 

@@ -158,6 +158,35 @@ static void test_contradictions(void **state)
     assert_int_equal(f->plan.sources[0].senders.count, 2);
 }
 
+/* Nobody could tell them apart for long; both are heard. A file's own name counts like one that it says. */
+static void test_names(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "/etc/a.conf", "name = Desk\nshm = /dev/shm/a");
+    add(f, "/etc/b.conf", "shm = /dev/shm/b");
+    add(f, "/etc/c.conf", "name = Desk\nport = 4011");
+    add(f, "/etc/d.conf", "name = b\nport = 4012");
+    add(f, "/etc/e.conf", "name = desk\nport = 4013");
+    assert_string_equal(make(f),
+                        "/etc/c.conf: is called Desk, as /etc/a.conf is: give one of them another name = NAME, "
+                        "or they may swap names at the next start.\n"
+                        "/etc/d.conf: is called b, as /etc/b.conf is: give one of them another name = NAME, "
+                        "or they may swap names at the next start.\n");
+    assert_int_equal(f->plan.player_count, 5);
+    assert_int_equal(f->plan.source_count, 5);
+}
+
+/* One that is not played takes nobody's name. */
+static void test_names_of_those_left_out(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "a", "name = Desk\nshm = /dev/shm/a");
+    add(f, "b", "name = Desk\nshm = /dev/shm/a");
+    const char *said = make(f);
+    assert_non_null(strstr(said, "b: not played, a plays the same."));
+    assert_null(strstr(said, "is called"));
+}
+
 /* Plain `earshot`, or a source from the command line. */
 static void test_command_line(void **state)
 {
@@ -203,6 +232,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_order_does_not_matter, set_up, tear_down),
         cmocka_unit_test(test_what_makes_a_source),
         cmocka_unit_test_setup_teardown(test_contradictions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names_of_those_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_command_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
     };
