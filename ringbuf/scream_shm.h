@@ -68,7 +68,9 @@ struct scream_shm_advance {
 
 /* What was written between two looks. `last` and `now` passed the check, `geometry` is now's. since_look_ns: time
  * since `last` was read. still_ns: how long its index had stood still by then. A guest cannot have written more than
- * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. */
+ * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. One to 0
+ * brings nothing new, but from the chunk before it: that is where a new stream begins, and what lies in chunk 0 is the
+ * old one's. A guest that was held up, and whose backlog happens to end there, loses that chunk, too. */
 struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *last,
                                              const struct scream_shm_header *now,
                                              const struct scream_shm_geometry *geometry, int64_t since_look_ns,

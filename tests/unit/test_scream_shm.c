@@ -221,7 +221,6 @@ static void resyncs(void **state)
     expect(jump(300, 2, MS, 20 * MS), SCREAM_SHM_RESYNC, 1, 2); /* restarted: all of a young stream is fresh */
     expect(jump(300, 2, 110 * MS, 60000LL * MS), SCREAM_SHM_RESYNC, 1, 2);
     expect(jump(300, 50, MS, 20 * MS), SCREAM_SHM_RESYNC, 50, 1);
-    expect(jump(300, 0, MS, 20 * MS), SCREAM_SHM_RESYNC, 0, 1);
     expect(jump(10, 200, MS, 20 * MS), SCREAM_SHM_RESYNC, 200, 1); /* far more than time allows */
     expect(jump(10, 40, 110 * MS, 60000LL * MS), SCREAM_SHM_RESYNC, 40, 1);
     expect(jump(100, 101, 12000LL * MS, 0), SCREAM_SHM_RESYNC, 101, 1); /* perhaps round and one further */
@@ -245,6 +244,25 @@ static void resyncs(void **state)
     expect(scream_shm_advance(&stereo, &now, &g, MS, MS), SCREAM_SHM_RESYNC, 1, 1);
     now.write_idx = 0;
     expect(scream_shm_advance(&stereo, &now, &g, MS, MS), SCREAM_SHM_RESYNC, 0, 0);
+}
+
+/* A stream's first chunk is number 1: while a new one's index is 0, what lies there is the old one's. But a stream that
+ * goes on comes through 0, too. */
+static void index_zero(void **state)
+{
+    (void)state;
+    expect(jump(300, 0, MS, 20 * MS), SCREAM_SHM_RESYNC, 0, 0);
+    expect(jump(300, 0, 110 * MS, 60000LL * MS), SCREAM_SHM_RESYNC, 0, 0);
+    expect(jump(500, 0, MS, 1500 * MS), SCREAM_SHM_RESYNC, 0, 0);
+    expect(jump(100, 0, 12000LL * MS, 0), SCREAM_SHM_RESYNC, 0, 0);
+    assert_int_equal(jump(300, 0, 110 * MS, 60000LL * MS).stale, 0);
+
+    expect(jump(545, 0, MS, 0), SCREAM_SHM_ADVANCED, 0, 1);
+    expect(jump(545, 0, 110 * MS, 60000LL * MS), SCREAM_SHM_ADVANCED, 0, 1);
+    expect(jump(544, 0, MS, 40 * MS), SCREAM_SHM_ADVANCED, 545, 2);
+    expect(jump(531, 0, MS, 300 * MS), SCREAM_SHM_ADVANCED, 532, 15);
+    expect(jump(531, 0, 300 * MS, 0), SCREAM_SHM_ADVANCED, 532, 15);
+    expect(jump(300, 0, 5000LL * MS, 0), SCREAM_SHM_ADVANCED, 301, 246);
 }
 
 /* A writer of small chunks that is held up a little has many of them at once, seen in more than one look. */
@@ -279,6 +297,9 @@ static void smallest_ring(void **state)
     assert_true(scream_shm_check(&g, &now, MIB, reason, sizeof reason));
     expect(scream_shm_advance(&last, &now, &g, MS, MS), SCREAM_SHM_ADVANCED, 1, 1);
     expect(scream_shm_advance(&now, &last, &g, MS, MS), SCREAM_SHM_ADVANCED, 0, 1);
+    /* A look that comes a chunk's time after the one before has lost the place, but what is newest is known. */
+    expect(scream_shm_advance(&last, &now, &g, 21 * MS, 0), SCREAM_SHM_RESYNC, 1, 1);
+    expect(scream_shm_advance(&now, &last, &g, 21 * MS, 0), SCREAM_SHM_RESYNC, 0, 1);
     assert_true(scream_shm_intact(&now, &now, 1));
     assert_false(scream_shm_intact(&now, &last, 1));
 }
@@ -373,6 +394,7 @@ int main(void)
         cmocka_unit_test(random_headers),
         cmocka_unit_test(advances),
         cmocka_unit_test(resyncs),
+        cmocka_unit_test(index_zero),
         cmocka_unit_test(small_chunks_come_in_bursts),
         cmocka_unit_test(smallest_ring),
         cmocka_unit_test(every_pair),

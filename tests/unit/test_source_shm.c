@@ -34,6 +34,23 @@ static void stale_header(void **state)
     assert_int_equal(r->first_flags & BLOCK_RESYNC, BLOCK_RESYNC);
 }
 
+/* A new stream whose first chunk is not there yet has nothing to play. */
+static void restarted_and_looked_at_early(void **state)
+{
+    struct rig *r = *state;
+    rig_create_file(r, RIG_BYTES);
+    rig_run(r, RIG_SECOND);
+    rig_open_stream(r, &rig_stereo);
+    rig_play(r, 15);
+    rig_open_stream(r, &rig_stereo);
+    rig_run(r, 20 * RIG_MS);
+    assert_int_equal(r->blocks, 0);
+    rig_play(r, 20);
+    rig_heard(r, 1, 20);
+    assert_int_equal(r->first_flags & BLOCK_RESYNC, BLOCK_RESYNC);
+    assert_int_equal(r->source->counters.dropped_frames, 0);
+}
+
 static void closed_and_opened(void **state)
 {
     struct rig *r = *state;
@@ -291,9 +308,11 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(stale_header),           RIGGED(closed_and_opened),        RIGGED(last_chunk_is_cut_off),
-        RIGGED(several_at_once),        RIGGED(what_is_stale_is_counted), RIGGED(idle_and_back),
-        RIGGED(switch_wants_two_looks), RIGGED(hostile_at_any_moment),    RIGGED(something_else),
+        RIGGED(stale_header),          RIGGED(restarted_and_looked_at_early),
+        RIGGED(closed_and_opened),     RIGGED(last_chunk_is_cut_off),
+        RIGGED(several_at_once),       RIGGED(what_is_stale_is_counted),
+        RIGGED(idle_and_back),         RIGGED(switch_wants_two_looks),
+        RIGGED(hostile_at_any_moment), RIGGED(something_else),
         RIGGED(changes_while_read),
     };
     return cmocka_run_group_tests_name("source_shm", tests, NULL, NULL);
