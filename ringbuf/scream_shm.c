@@ -25,6 +25,7 @@ enum {
 /* Lateness of one look against the next, and what a writer that was held up hands over between two of them. */
 #define SLACK_CHUNKS 2
 #define SLACK_NS     40000000
+#define REBOOT_NS    2000000000 /* no guest that died plays again sooner */
 
 static uint16_t get16(const uint8_t *bytes)
 {
@@ -180,25 +181,27 @@ struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *las
 {
     struct scream_shm_advance advance = {.step = SCREAM_SHM_SAME, .first = now->write_idx};
     int64_t elapsed = chunks_in(since_look_ns, geometry);
-    int64_t backlog = chunks_in(still_ns < BACKLOG_NS ? still_ns : BACKLOG_NS, geometry);
-    int64_t limit = elapsed + elapsed / 16 + backlog + slack_chunks(geometry);
+    int64_t made = elapsed + elapsed / 16 + slack_chunks(geometry);
+    int64_t limit = made + chunks_in(still_ns < BACKLOG_NS ? still_ns : BACKLOG_NS, geometry);
     if (limit > geometry->chunks / 2)
         limit = geometry->chunks / 2;
 
     bool same = scream_shm_same_stream(last, now);
+    bool wrapped = now->write_idx < last->write_idx;
     uint16_t jump = distance(last->write_idx, now->write_idx, geometry->chunks);
     if (same && jump == 0)
         return advance;
+    /* Where a dead guest's index lay near the end, a new stream's looks like some more chunks, with a backlog. */
+    bool reborn = wrapped && still_ns > REBOOT_NS && jump > made;
     /* Away for half the ring's time or more: the writer may have gone round. */
-    if (same && jump <= limit && elapsed < (geometry->chunks + 1) / 2) {
+    if (same && !reborn && jump <= limit && elapsed < (geometry->chunks + 1) / 2) {
         advance.step = SCREAM_SHM_ADVANCED;
         advance.count = jump;
         advance.first = (uint16_t)((last->write_idx + 1u) % geometry->chunks);
         return advance;
     }
     advance.step = SCREAM_SHM_RESYNC;
-    bool restarted = !same || now->write_idx < last->write_idx;
-    if (restarted && now->write_idx >= 1 && now->write_idx <= limit) {
+    if ((!same || wrapped) && now->write_idx >= 1 && now->write_idx <= limit) {
         /* A stream's first chunk is number 1: all of a young stream is fresh. */
         advance.first = 1;
         advance.count = now->write_idx;

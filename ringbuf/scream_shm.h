@@ -68,9 +68,16 @@ struct scream_shm_advance {
 
 /* What was written between two looks. `last` and `now` passed the check, `geometry` is now's. since_look_ns: time
  * since `last` was read. still_ns: how long its index had stood still by then. A guest cannot have written more than
- * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. One to 0
- * brings nothing new, but from the chunk before it: that is where a new stream begins, and what lies in chunk 0 is the
- * old one's. A guest that was held up, and whose backlog happens to end there, loses that chunk, too. */
+ * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. One to 0 brings nothing
+ * new, but from the chunk before it: that is where a new stream begins, and what lies in chunk 0 is the old one's. A
+ * guest that was held up, and whose backlog happens to end there, loses that chunk, too.
+ *
+ * A guest that crashed leaves its index where it was. Where that is near the ring's end, the next guest's stream looks
+ * as if the old one went on, and only time tells them apart: what comes past the end after more than 2 s of stillness,
+ * and is more than was made since the last look, is a new stream, read from its chunk 1 on. A guest that was paused so
+ * long, and is back with a backlog just there, loses of it what comes before chunk 1. What cannot be told: no more than
+ * was made since the last look - 7 chunks of 20 ms, for looks 110 ms apart - is taken for the guest that goes on. Of one
+ * that crashed so near the end, up to 7 old chunks are played; of one that is back within the 2 s, up to 15 more. */
 struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *last,
                                              const struct scream_shm_header *now,
                                              const struct scream_shm_geometry *geometry, int64_t since_look_ns,

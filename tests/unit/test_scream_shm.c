@@ -265,6 +265,28 @@ static void index_zero(void **state)
     expect(jump(300, 0, 5000LL * MS, 0), SCREAM_SHM_ADVANCED, 301, 246);
 }
 
+/* Past the end of the ring after a long stillness: a guest that goes on after a pause, or a dead one's ring with a new
+ * stream in it. */
+static void wraps_after_long_stillness(void **state)
+{
+    (void)state;
+    const int64_t long_ns = 60000LL * MS;
+    for (uint16_t from = 539; from < 546; from++)
+        for (uint16_t count = 1; count <= 6; count++)
+            expect(jump(from, (uint16_t)((from + count) % 546), 110 * MS, long_ns), SCREAM_SHM_ADVANCED,
+                   (from + 1u) % 546, count);
+    expect(jump(540, 2, 200 * MS, long_ns), SCREAM_SHM_ADVANCED, 541, 8); /* we looked late */
+    expect(jump(540, 2, MS, 1900 * MS), SCREAM_SHM_ADVANCED, 541, 8);     /* the guest was held up */
+    expect(jump(100, 108, 110 * MS, long_ns), SCREAM_SHM_ADVANCED, 101, 8);
+
+    /* More than has been made since the last look: either a backlog, or not all of it is new. */
+    expect(jump(540, 2, 110 * MS, long_ns), SCREAM_SHM_RESYNC, 1, 2);
+    expect(jump(540, 2, MS, 2100 * MS), SCREAM_SHM_RESYNC, 1, 2);
+    expect(jump(545, 7, 110 * MS, long_ns), SCREAM_SHM_RESYNC, 1, 7);
+    expect(jump(538, 0, 110 * MS, long_ns), SCREAM_SHM_RESYNC, 0, 0);
+    assert_int_equal(jump(540, 2, 110 * MS, long_ns).stale, 0);
+}
+
 /* A writer of small chunks that is held up a little has many of them at once, seen in more than one look. */
 static void small_chunks_come_in_bursts(void **state)
 {
@@ -395,6 +417,7 @@ int main(void)
         cmocka_unit_test(advances),
         cmocka_unit_test(resyncs),
         cmocka_unit_test(index_zero),
+        cmocka_unit_test(wraps_after_long_stillness),
         cmocka_unit_test(small_chunks_come_in_bursts),
         cmocka_unit_test(smallest_ring),
         cmocka_unit_test(every_pair),

@@ -51,6 +51,31 @@ static void restarted_and_looked_at_early(void **state)
     assert_int_equal(r->source->counters.dropped_frames, 0);
 }
 
+/* Its frozen index was so near the ring's end that the new stream's looks like a few chunks more. */
+static void restarted_near_the_end(void **state)
+{
+    struct rig *r = *state;
+    rig_create_file(r, RIG_BYTES);
+    rig_run(r, RIG_SECOND);
+    rig_open_stream(r, &rig_stereo);
+    rig_play(r, 30);
+    rig_run(r, 60 * RIG_SECOND);
+    rig_open_stream(r, &rig_stereo);
+    rig_write_chunks(r, 2);
+    rig_run(r, 120 * RIG_MS);
+    rig_heard(r, 1, 2);
+    assert_int_equal(r->first_flags & BLOCK_RESYNC, BLOCK_RESYNC);
+
+    /* Who only paused there goes on. */
+    rig_play(r, 35);
+    rig_heard(r, 3, 35);
+    rig_run(r, 60 * RIG_SECOND);
+    rig_play(r, 10);
+    rig_heard(r, 38, 10);
+    assert_int_equal(r->first_flags & (BLOCK_GAP | BLOCK_RESYNC), BLOCK_GAP);
+    assert_int_equal(r->source->counters.dropped_frames, 0);
+}
+
 static void closed_and_opened(void **state)
 {
     struct rig *r = *state;
@@ -308,11 +333,17 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(stale_header),          RIGGED(restarted_and_looked_at_early),
-        RIGGED(closed_and_opened),     RIGGED(last_chunk_is_cut_off),
-        RIGGED(several_at_once),       RIGGED(what_is_stale_is_counted),
-        RIGGED(idle_and_back),         RIGGED(switch_wants_two_looks),
-        RIGGED(hostile_at_any_moment), RIGGED(something_else),
+        RIGGED(stale_header),
+        RIGGED(restarted_and_looked_at_early),
+        RIGGED(restarted_near_the_end),
+        RIGGED(closed_and_opened),
+        RIGGED(last_chunk_is_cut_off),
+        RIGGED(several_at_once),
+        RIGGED(what_is_stale_is_counted),
+        RIGGED(idle_and_back),
+        RIGGED(switch_wants_two_looks),
+        RIGGED(hostile_at_any_moment),
+        RIGGED(something_else),
         RIGGED(changes_while_read),
     };
     return cmocka_run_group_tests_name("source_shm", tests, NULL, NULL);
