@@ -11,7 +11,8 @@
 
 #define MS 1000000LL
 
-#define GAP_NS (120 * MS)
+#define GAP_NS      (120 * MS) /* silence longer than this and than GAP_PACKETS is a pause of the guest's */
+#define GAP_PACKETS 4
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
 
@@ -241,7 +242,9 @@ void packets_take(struct packets *p, struct packet_batch *batch, struct in_addr 
         p->counters->dropped_frames += (uint64_t)bytes / pcm_frame_bytes(&format);
         return;
     }
-    bool gap = arrival_ns - sender->heard_ns > GAP_NS;
+    int64_t packet_ns = (int64_t)bytes / pcm_frame_bytes(&format) * 1000000000 / format.rate;
+    int64_t silence_ns = arrival_ns - sender->heard_ns;
+    bool gap = silence_ns > GAP_NS && silence_ns > GAP_PACKETS * packet_ns;
     sender->heard_ns = arrival_ns;
     if (gap)
         sender->pending_flags |= BLOCK_GAP;

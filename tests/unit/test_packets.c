@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,11 +20,13 @@
 #define GUEST   0x0100007fu
 #define PORT    1000
 #define PAYLOAD 1152
+#define LONGEST 32000 /* 8000 frames of 16-bit stereo: 167 ms */
 
 struct packet {
     uint32_t from;
     uint16_t port;
-    uint8_t bytes[SCREAM_UDP_HEADER_BYTES + PAYLOAD];
+    size_t size;
+    uint8_t bytes[SCREAM_UDP_HEADER_BYTES + LONGEST];
 };
 
 struct rig {
@@ -44,9 +47,9 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
     struct rig *r = arg;
     for (unsigned i = 0; i < r->queued; i++) {
         uint8_t *slot = packets_slot(batch, i);
-        memcpy(slot, r->queue[i].bytes, sizeof r->queue[i].bytes);
-        packets_take(&r->packets, batch, (struct in_addr){r->queue[i].from}, r->queue[i].port, slot,
-                     sizeof r->queue[i].bytes, now_ns, 0);
+        memcpy(slot, r->queue[i].bytes, r->queue[i].size);
+        packets_take(&r->packets, batch, (struct in_addr){r->queue[i].from}, r->queue[i].port, slot, r->queue[i].size,
+                     now_ns, 0);
     }
     r->queued = 0;
     packets_drained(&r->packets, now_ns);
@@ -71,15 +74,22 @@ static int teardown(void **state)
     return 0;
 }
 
-static void queue_from(struct rig *r, uint32_t from, uint16_t port, const struct scream_udp_header *header,
-                       const uint8_t *payload)
+static void queue_sized(struct rig *r, uint32_t from, uint16_t port, const struct scream_udp_header *header,
+                        const uint8_t *payload, size_t bytes)
 {
-    assert_true(r->queued < PACKETS_BATCH);
+    assert_true(r->queued < PACKETS_BATCH && bytes <= LONGEST);
     struct packet *packet = &r->queue[r->queued++];
     packet->from = from;
     packet->port = port;
+    packet->size = SCREAM_UDP_HEADER_BYTES + bytes;
     scream_udp_build(packet->bytes, header);
-    memcpy(packet->bytes + SCREAM_UDP_HEADER_BYTES, payload, PAYLOAD);
+    memcpy(packet->bytes + SCREAM_UDP_HEADER_BYTES, payload, bytes);
+}
+
+static void queue_from(struct rig *r, uint32_t from, uint16_t port, const struct scream_udp_header *header,
+                       const uint8_t *payload)
+{
+    queue_sized(r, from, port, header, payload, PAYLOAD);
 }
 
 static void queue(struct rig *r, uint16_t port, const struct scream_udp_header *header, const uint8_t *payload)
@@ -189,6 +199,40 @@ static void test_a_new_port_loses_nothing(void **state)
     assert_int_equal(r->flags & BLOCK_RESYNC, BLOCK_RESYNC);
     assert_int_equal(r->counters.rejected, 0);
     assert_int_equal(r->counters.dropped_frames, 0);
+}
+
+/* A packet that comes when it has been played is after no gap, be it long. */
+static void test_long_packets_play(void **state)
+{
+    struct rig *r = *state;
+    static const uint8_t payload[LONGEST];
+    for (unsigned i = 0; i < 20; i++) {
+        queue_sized(r, GUEST, PORT, &stereo, payload, LONGEST);
+        r->now_ns += 161 * MS;
+        drain(r);
+        assert_int_equal(r->blocks, i > 0); /* the first is longer than what is kept for the second that agrees */
+        assert_int_equal(r->flags, i == 1 ? BLOCK_RESYNC : 0);
+    }
+    assert_int_equal(r->counters.rejected, 0);
+
+    /* A pause is longer than four of them, or than 120 ms, where they are short. */
+    static const struct {
+        size_t bytes;
+        unsigned ms;
+        bool gap;
+    } rows[] = {
+        {LONGEST, 660, false},
+        {LONGEST, 675, true },
+        {PAYLOAD, 119, false},
+        {PAYLOAD, 121, true },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        queue_sized(r, GUEST, PORT, &stereo, payload, rows[i].bytes);
+        r->now_ns += (rows[i].ms - 6) * MS;
+        drain(r);
+        assert_int_equal(r->blocks, 1);
+        assert_int_equal(r->flags, rows[i].gap ? BLOCK_GAP : 0);
+    }
 }
 
 static void test_a_format_flap_is_not_followed(void **state)
@@ -360,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_lost_packets_make_no_noise),
         TEST(test_a_stranger_is_not_mixed_in),
         TEST(test_a_new_port_loses_nothing),
+        TEST(test_long_packets_play),
         TEST(test_a_format_flap_is_not_followed),
         TEST(test_newcomers_evict_nobody_who_plays),
         TEST(test_a_crowd_takes_no_places),
