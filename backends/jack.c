@@ -350,13 +350,22 @@ static struct backend_stream *stream_new(struct backend_context *context, const 
     return s;
 }
 
+/* What it is asked for then would only queue up behind what it hangs in, once for each try. */
+static bool is_stuck(struct backend_context *context)
+{
+    pthread_mutex_lock(&context->lock);
+    const bool stuck = context->stuck;
+    pthread_mutex_unlock(&context->lock);
+    return stuck;
+}
+
 static int stream_open(struct backend_context *context, struct backend_stream_params *params,
                        struct backend_stream **out)
 {
     if (params->channels == 0 || params->channels > BACKEND_CHANNELS_MAX ||
         __builtin_popcount(params->mask) != params->channels)
         return -EINVAL;
-    if (context_state(context) != BACKEND_OK)
+    if (context_state(context) != BACKEND_OK || is_stuck(context))
         return -EHOSTDOWN;
     struct backend_stream *s = stream_new(context, params);
     if (!s)
@@ -368,7 +377,7 @@ static int stream_open(struct backend_context *context, struct backend_stream_pa
     s->next = context->streams;
     context->streams = s;
     pthread_cond_broadcast(&context->changed);
-    while (!s->opened && !context->stuck && wait_change(context, &deadline))
+    while (!s->opened && wait_change(context, &deadline))
         ;
     if (s->opened)
         rc = s->error;
