@@ -12,6 +12,8 @@
 
 #define MS 1000000LL
 
+#define HANDING_NS   (100 * MS) /* in which a guest hands over what it was held up with */
+#define HURRY_NS     (1 * MS)
 #define BACKLOG_NS   (300 * MS) /* older audio is not worth playing any more */
 #define GAP_NS       (120 * MS) /* silence longer than this and than GAP_CHUNKS is a pause of the guest's */
 #define GAP_CHUNKS   4
@@ -47,6 +49,7 @@ struct source_shm {
     uint64_t bytes;
     int64_t look_ns, change_ns, arrival_ns; /* last look; last one that saw the index move; its newest chunk */
     unsigned pending_flags;                 /* for the next block */
+    int64_t owed_ns, owed_until_ns;         /* what a guest that stood still may not have handed over yet */
 
     /* A header that wants a second look before it is believed. */
     bool candidate;
@@ -312,6 +315,27 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
     }
 }
 
+/* How long the guest had handed over nothing at the last look; or how much it still owes of what it was held up with. */
+static int64_t still_ns(const struct source_shm *s, int64_t now_ns)
+{
+    int64_t still = s->look_ns - s->change_ns;
+    return now_ns < s->owed_until_ns && s->owed_ns > still ? s->owed_ns : still;
+}
+
+/* The index moved. A guest that was held up may be in the middle of handing over what it owes: the rest comes at once. */
+static void settle(struct source_shm *s, uint32_t chunks, int64_t still, int64_t last_look_ns, int64_t now_ns)
+{
+    if (!s->open)
+        return; /* lost meanwhile */
+    if (now_ns >= s->owed_until_ns)
+        s->owed_until_ns = now_ns + HANDING_NS;
+    s->owed_ns = still + now_ns - last_look_ns - chunks * s->geometry.chunk_ns;
+    if (s->owed_ns > BACKLOG_NS)
+        s->owed_ns = BACKLOG_NS;
+    if (s->owed_ns >= s->geometry.chunk_ns && s->base.wake_ns > now_ns + HURRY_NS)
+        s->base.wake_ns = now_ns + HURRY_NS;
+}
+
 /* A header for the second time: from here on it is what plays. */
 static void start_stream(struct source_shm *s, const struct scream_shm_header *header,
                          const struct scream_shm_geometry *geometry, uint64_t bytes, int64_t now_ns)
@@ -386,13 +410,15 @@ static void look(struct source_shm *s, int64_t now_ns)
         return;
     }
     if (known) {
+        int64_t last_look_ns = s->look_ns, still = still_ns(s, now_ns);
         struct scream_shm_advance advance =
-            scream_shm_advance(&s->header, &header, &s->geometry, now_ns - s->look_ns, s->look_ns - s->change_ns);
-        int64_t last_look_ns = s->look_ns;
+            scream_shm_advance(&s->header, &header, &s->geometry, now_ns - last_look_ns, still);
         s->candidate = false;
         s->before_ns = now_ns;
         s->header = header;
         take(s, advance, last_look_ns, now_ns);
+        if (advance.step == SCREAM_SHM_ADVANCED)
+            settle(s, advance.count, still, last_look_ns, now_ns);
         return;
     }
     if (s->candidate && scream_shm_same_stream(&s->candidate_header, &header)) {

@@ -163,6 +163,35 @@ static void several_at_once(void **state)
     assert_int_equal(r->first_flags & BLOCK_GAP, BLOCK_GAP);
 }
 
+/* A guest that was held up is seen in the middle of handing over what it owes: the rest is none the worse for it, and is
+ * not left lying until the next chunk is due. */
+static void backlog_in_pieces(void **state)
+{
+    struct rig *r = *state;
+    rig_create_file(r, RIG_BYTES);
+    rig_run(r, RIG_SECOND);
+    rig_open_stream(r, &rig_stereo);
+    rig_play(r, 75);
+    rig_run(r, 200 * RIG_MS);
+    rig_write_chunks(r, 5);
+    rig_run(r, 3 * RIG_MS);
+    rig_heard(r, 76, 5);
+    rig_write_chunks(r, 5);
+    rig_run(r, 3 * RIG_MS);
+    rig_heard(r, 81, 5);
+    assert_int_equal(r->flags & BLOCK_RESYNC, 0);
+    assert_int_equal(r->source->counters.dropped_frames, 0);
+
+    /* But what a guest cannot have made is another stream's. */
+    rig_play(r, 10);
+    rig_run(r, 200 * RIG_MS);
+    rig_write_chunks(r, 2);
+    rig_run(r, 150 * RIG_MS);
+    rig_write_chunks(r, 15);
+    rig_run(r, 3 * RIG_MS);
+    assert_int_equal(r->flags & BLOCK_RESYNC, BLOCK_RESYNC);
+}
+
 static void idle_and_back(void **state)
 {
     struct rig *r = *state;
@@ -339,6 +368,7 @@ int main(void)
         RIGGED(closed_and_opened),
         RIGGED(last_chunk_is_cut_off),
         RIGGED(several_at_once),
+        RIGGED(backlog_in_pieces),
         RIGGED(what_is_stale_is_counted),
         RIGGED(idle_and_back),
         RIGGED(switch_wants_two_looks),
