@@ -134,6 +134,17 @@ static int numbered_path(char *out, size_t size, const char *path, unsigned numb
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
+/* Empty, or a recording: anything else is somebody's file that was named by mistake. */
+static int may_overwrite(int fd)
+{
+    char magic[4];
+    const ssize_t bytes = pread(fd, magic, sizeof magic, 0);
+    if (bytes < 0)
+        return -errno;
+    const bool recording = bytes == sizeof magic && (!memcmp(magic, "RIFF", 4) || !memcmp(magic, "RF64", 4));
+    return bytes == 0 || recording ? 0 : -EEXIST;
+}
+
 /* Opens it ourselves for the sake of errno, and without waiting for a FIFO's reader. */
 static int open_file(const char *path, int *fd)
 {
@@ -141,7 +152,9 @@ static int open_file(const char *path, int *fd)
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
     if (*fd < 0)
         return -errno;
-    int rc = fstat(*fd, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -ESPIPE : ftruncate(*fd, 0) < 0 ? -errno : 0;
+    int rc = fstat(*fd, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -ESPIPE : may_overwrite(*fd);
+    if (rc == 0 && ftruncate(*fd, 0) < 0)
+        rc = -errno;
     if (rc < 0)
         close(*fd);
     return rc;

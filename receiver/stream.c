@@ -263,9 +263,10 @@ static int64_t fail(struct stream *stream, int error, int64_t now_ns)
     stream->retry_ns = now_ns + output_backoff_ns(stream->failures++);
     /* What heals at once, as a server that has just started does, is not worth a line. */
     if (!stream->failure_told && stream->failures > QUIET_FAILURES) {
-        const char *reason = error == -ENODEV  ? "no such output device"
-                             : error == -EBUSY ? "another program is using the device"
-                                               : strerror(-error);
+        const char *reason = error == -ENODEV   ? "no such output device"
+                             : error == -EBUSY  ? "another program is using the device"
+                             : error == -EEXIST ? "that file is there already, and is no recording"
+                                                : strerror(-error);
         log_line(stream->log, LOG_LEVEL_WARNING, "%s: cannot play through %s: %s. Trying again.", stream->label,
                  output_backend(stream->output)->title, reason);
         stream->failure_told = true;

@@ -246,6 +246,17 @@ static void test_what_cannot_be_recorded_to(void **state)
     snprintf(path, sizeof path, "%s/take", r->dir);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(open_stream(r, "take", 2, 3, &stream), -ESPIPE);
+    /* A slip of the hand is no reason to empty somebody's music. */
+    snprintf(path, sizeof path, "%s/song.flac", r->dir);
+    FILE *song = fopen(path, "w");
+    assert_non_null(song);
+    fputs("fLaC", song);
+    fclose(song);
+    assert_int_equal(open_stream(r, "song.flac", 2, 3, &stream), -EEXIST);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 4);
+    assert_int_equal(unlink(path), 0);
     assert_int_equal(open_stream(r, "take.wav", 0, 0, &stream), -EINVAL);
     assert_int_equal(open_stream(r, "take.wav", 9, 0x1ff, &stream), -EINVAL);
     assert_int_equal(open_stream(r, "take.wav", 2, 7, &stream), -EINVAL);
