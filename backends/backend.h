@@ -77,8 +77,9 @@ struct backend {
     const char *title; /* for people: "PipeWire" */
     /* What -d may be, for --help and for the line that reports -EINVAL of open or context_open: "a file". */
     const char *target_help;
-    bool needs_target; /* -o wav needs -d FILE */
-    bool for_auto;     /* `auto` considers it */
+    bool needs_target;                       /* -o wav needs -d FILE */
+    int (*check_target)(const char *target); /* -EINVAL: -d can never be that. NULL: only open can tell */
+    bool for_auto;                           /* `auto` considers it */
     bool has_mixer; /* a server that has this computer's devices, or is about to: `auto` takes no last resort then */
     bool last_resort;  /* `auto` takes it once no server with a mixer has been there for a while */
     bool holds_device; /* while a stream is open nobody else can play: main closes it after a while of silence */

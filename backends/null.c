@@ -126,6 +126,12 @@ static int parse_target(struct paced_params *params, const char *text)
     return 0;
 }
 
+static int null_check_target(const char *target)
+{
+    struct paced_params params = {0};
+    return parse_target(&params, target);
+}
+
 static int null_probe(const struct backend_context_params *params)
 {
     (void)params;
@@ -277,6 +283,7 @@ const struct backend backend_null = {
     .title = "no device",
     .target_help = "rate=HZ,period=FRAMES[/FRAMES],hold=CYCLES,ppm=N,jitter=US,noise=US,double=CYCLES,"
                    "delay=FRAMES,seed=N (each may be left out)",
+    .check_target = null_check_target,
     .probe = null_probe,
     .context_open = null_context_open,
     .context_state = null_context_state,

@@ -33,6 +33,11 @@ static int check_backend(const struct options *options, bool in_file, char error
             snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", raw");
         return -EINVAL;
     }
+    if (options->target && backend->check_target && backend->check_target(options->target) < 0) {
+        snprintf(error, OPTABLE_ERROR_MAX, "%s %s: must be %s", in_file ? "target =" : "-d", options->target,
+                 backend->target_help);
+        return -EINVAL;
+    }
     if (!backend->needs_target || options->target)
         return 0;
     snprintf(error, OPTABLE_ERROR_MAX, "%s %s: needs %s", said, backend->name, in_file ? "target = FILE" : "-d FILE");
