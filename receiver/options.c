@@ -302,7 +302,7 @@ static const struct {
       "most that auto may take (200); drop-outs beyond it are accepted", set_max_latency}, IN_DEMO_CONFIG | LIVE},
     {{'q', "quality", "NAME", "fastest, medium or best", "resampler (medium)", set_quality}, IN_DEMO_CONFIG},
     {{'c', "no-connect", NULL, NULL, "leave the stream unconnected: you patch it yourself", set_no_connect}, IN_RUN_CONFIG},
-    {{0, "connect", "PATTERN", "an extended regular expression, without {}",
+    {{0, "connect", "PATTERN", "an extended regular expression, without {}, with at most 4 + and 256 letters",
       "JACK's ports to connect to, in order (the first device's)", set_connect}, IN_RUN_CONFIG},
     {{0, "config", "FILE", "a file, and at most 64 of them", "play what this configuration file says; may be repeated", set_config}, IN_RUN},
     {{0, "seconds", "N", "seconds from 1 to 3600", "how long to play (20)", set_seconds}, IN_DEMO},

@@ -120,7 +120,8 @@ def cpu(record):
     return "\n".join([
         f"A stereo guest (48 kHz, 16 bit) through PipeWire at a quantum of {record['quantum']}: percent of a core, all threads of "
         "the program. The bare stream beside it does nothing but resample a tone (`earshot-reference`), alternated with it in the "
-        f"same run; the difference is what the rest costs, at most +{record['above_max']:g}.", "",
+        f"same run; the difference is what the rest costs: the median of those of each pair, which lie side by side in time. It is to be at "
+        f"most +{record['above_max']:g}.", "",
         table(["guest", "quality", "% of a core", "bare stream", "difference", "wake-ups a second", "resident MiB"], playing), "",
         f"Half a minute after the guest fell silent (at most {record['idle_max']:g} % and {record['wakeups_max']} wake-ups):", "",
         table(["guest", "% of a core", "wake-ups a second"], idle)])

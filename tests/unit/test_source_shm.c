@@ -362,18 +362,10 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(stale_header),
-        RIGGED(restarted_and_looked_at_early),
-        RIGGED(restarted_near_the_end),
-        RIGGED(closed_and_opened),
-        RIGGED(last_chunk_is_cut_off),
-        RIGGED(several_at_once),
-        RIGGED(backlog_in_pieces),
-        RIGGED(what_is_stale_is_counted),
-        RIGGED(idle_and_back),
-        RIGGED(switch_wants_two_looks),
-        RIGGED(hostile_at_any_moment),
-        RIGGED(something_else),
+        RIGGED(stale_header),           RIGGED(restarted_and_looked_at_early), RIGGED(restarted_near_the_end),
+        RIGGED(closed_and_opened),      RIGGED(last_chunk_is_cut_off),         RIGGED(several_at_once),
+        RIGGED(backlog_in_pieces),      RIGGED(what_is_stale_is_counted),      RIGGED(idle_and_back),
+        RIGGED(switch_wants_two_looks), RIGGED(hostile_at_any_moment),         RIGGED(something_else),
         RIGGED(changes_while_read),
     };
     return cmocka_run_group_tests_name("source_shm", tests, NULL, NULL);
