@@ -33,14 +33,19 @@ static int check_backend(const struct options *options, bool in_file, char error
             snprintf(error + length, (size_t)(OPTABLE_ERROR_MAX - length), ", raw");
         return -EINVAL;
     }
-    if (options->target && backend->check_target && backend->check_target(options->target) < 0) {
-        snprintf(error, OPTABLE_ERROR_MAX, "%s %s: must be %s", in_file ? "target =" : "-d", options->target,
-                 backend->target_help);
-        return -EINVAL;
-    }
     if (!backend->needs_target || options->target)
         return 0;
     snprintf(error, OPTABLE_ERROR_MAX, "%s %s: needs %s", said, backend->name, in_file ? "target = FILE" : "-d FILE");
+    return -EINVAL;
+}
+
+static int check_target(const struct options *options, bool in_file, char error[OPTABLE_ERROR_MAX])
+{
+    const struct backend *backend = backend_find(options->backend);
+    if (!backend || !options->target || !backend->check_target || backend->check_target(options->target) == 0)
+        return 0;
+    snprintf(error, OPTABLE_ERROR_MAX, "%s %s: must be %s", in_file ? "target =" : "-d", options->target,
+             backend->target_help);
     return -EINVAL;
 }
 
@@ -55,9 +60,12 @@ static int check(const struct options *options, bool in_file, const char **key, 
         snprintf(error, OPTABLE_ERROR_MAX, "%s: this build has no JACK", in_file ? "connect" : "--connect");
         return -EINVAL;
     }
-    *key = "backend";
     if (options->raw || !strcmp(options->backend, "auto"))
         return 0;
+    *key = "target";
+    if (check_target(options, in_file, error) < 0)
+        return -EINVAL;
+    *key = "backend";
     return check_backend(options, in_file, error);
 }
 

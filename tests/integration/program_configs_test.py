@@ -185,18 +185,20 @@ def test_faults_apart(place):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("0.0.0.0", port))
         place.config("busy", "backend = null", f"port = {port}", "unicast = yes")
-        place.config("device", "backend = null", "target = nonsense", "shm = " + place.path("device"))
+        place.config("device", "backend = wav", "target = " + place.path("nowhere/take.wav"), "shm = " + place.path("device"))
         place.config("garbage", "backend = null", "shm = " + place.path("garbage"))
         place.config("good", "backend = null", "latency = 250", "shm = " + place.path("good"))
         place.config("missing", "backend = null", "shm = " + place.path("missing"))
         place.config("unread", "prot = 1")
+        place.config("nonsense", "backend = null", "target = nonsense", "shm = " + place.path("nonsense"))
         for name in ("device", "good"):
             place.guest("--shm", place.path(name))
         with open(place.path("garbage"), "wb") as file:
             file.write(struct.pack("<I", 0x11112014) + b"\xff" * 5000)
         receiver = Receiver(place)
         for pattern in (f"port {port} is in use", "garbage makes no sense", "missing is not there yet",
-                        "unread.conf:1: unknown key", "Invalid argument", "(?m)^good: 48 kHz"):
+                        "unread.conf:1: unknown key", "nonsense.conf:2: target = nonsense: must be rate=",
+                        "cannot play through WAV file: No such file", "(?m)^good: 48 kHz"):
             receiver.says(pattern)
         found = {s["name"]: s["state"] for s in streams(place)}
         assert found == {"busy": "port-busy", "device": "no-server", "garbage": "waiting", "good": "playing",
