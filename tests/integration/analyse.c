@@ -44,6 +44,7 @@ enum {
     OPT_TO,
     OPT_FIRST_CHANNEL,
     OPT_STEP,
+    OPT_LOSS_AFTER,
     OPT_PER_CHANNEL,
 };
 
@@ -62,8 +63,9 @@ static const struct option options[] = {
     {"to-ns",              required_argument, NULL, OPT_TO},
     {"first-channel",                  required_argument, NULL, OPT_FIRST_CHANNEL},
     {"step-frames",required_argument, NULL, OPT_STEP},
-    {"per-channel",           required_argument, NULL, OPT_PER_CHANNEL},
-    {0       }
+    {"loss-after-ms",           required_argument, NULL, OPT_LOSS_AFTER},
+    {"per-channel",        required_argument, NULL, OPT_PER_CHANNEL},
+    {0             }
 };
 
 static int usage(void)
@@ -71,7 +73,7 @@ static int usage(void)
     fputs("Usage: earshot-analyse CAPTURE [--log FILE] [--stalls FILE] [--pulls FILE] [--hz HZ] [--rate HZ]\n"
           "  [--ppm X] [--expect-ms MS] [--stall-ms MS] [--guest-late-ms MS] [--aftermath-ms MS] [--from-ns NS] "
           "[--to-ns NS]\n"
-          "  [--first-channel N] [--step-frames X] [--per-channel HZ]\n",
+          "  [--first-channel N] [--step-frames X] [--loss-after-ms MS] [--per-channel HZ]\n",
           stderr);
     return 2;
 }
@@ -132,6 +134,9 @@ static int parse(struct analysis *analysis, int argc, char **argv)
             break;
         case OPT_STEP:
             analysis->track.step_frames = number;
+            break;
+        case OPT_LOSS_AFTER:
+            analysis->track.loss_after_ns = llround(number * 1e6);
             break;
         case OPT_PER_CHANNEL:
             analysis->per_channel = number;

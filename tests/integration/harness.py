@@ -28,6 +28,7 @@ UNTOLD_QUANTA = 1
 MINUTE_S = 60 if os.environ.get("EARSHOT_MINUTES") else 10  # what is to hold for a minute: of all of it, by request
 STALL_REPEAT_MS = 25  # a test that fails while the machine stalls for longer is repeated, once
 CYCLES_REPEAT = 10  # ... or makes the server or the capture of one recording miss so many cycles
+STALLS_REPEAT, STALLS_MS = 10, 3  # ... or stalls so often for longer than this
 STALL_MS = 60  # shorter stalls of the machine excuse nothing where the latency is above them
 
 BACK_S = 1.0  # after a fault's cause is gone there is sound again
@@ -164,6 +165,7 @@ class Capture:
         options.setdefault("hz", TONE_HZ)
         options.setdefault("stall_ms", STALL_MS)
         options.setdefault("guest_late_ms", STALL_MS)
+        options.setdefault("loss_after_ms", self.session.loss_after_ms)
         if log:
             argv += ["--log", log]
         if pulls:
@@ -184,6 +186,7 @@ class Session:
     """Private directories, a session bus and, between start_server() and stop_server(), a PipeWire."""
 
     tools = ("dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-dump", "pw-metadata")
+    loss_after_ms = 20  # so long after a loss of the capture's, what is heard comes of it
 
     def __init__(self):
         need(*self.tools)
@@ -226,6 +229,7 @@ class Session:
                 self.show_logs()
             if kind in (Failed, AssertionError):
                 value.worst_stall_ms = self.worst_stall_ms()
+                value.stall_count = sum(stall_ms > STALLS_MS for stall_ms in self.stalls_ms())
                 value.missed_cycles = self.missed_cycles
         finally:
             self.close()
@@ -245,10 +249,13 @@ class Session:
         """Counts as stalls also what ordinary threads of so much could not do in time."""
         self.spawn("stalls-ordinary", [built("earshot-stalls"), self.stalls_path, str(niceness)])
 
-    def worst_stall_ms(self):
+    def stalls_ms(self):
         with open(self.stalls_path) as lines:
             stalls = [line.split() for line in lines if line.endswith("\n")]
-        return max(((int(to_ns) - int(from_ns)) / 1e6 for from_ns, to_ns, _ in stalls), default=0.0)
+        return [(int(to_ns) - int(from_ns)) / 1e6 for from_ns, to_ns, _ in stalls]
+
+    def worst_stall_ms(self):
+        return max(self.stalls_ms(), default=0.0)
 
     def show_logs(self):
         for process in {process.log_path: process for process in self.processes}.values():
@@ -427,7 +434,7 @@ def fault_row(fault, seen, back_s, limit_s=BACK_S):
 
 
 def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
-    """Runs test(); repeats what fails while the machine stalls for so long, or makes servers miss many cycles."""
+    """Runs test(); repeats what fails while the machine stalls for so long, or often, or makes servers miss many cycles."""
     for attempts_left in reversed(range(attempts)):
         _rows.clear()
         if os.path.exists(_rows_path()):
@@ -436,11 +443,12 @@ def attempt(test, attempts=2, repeat_ms=STALL_REPEAT_MS):
             test()
             return
         except (Failed, AssertionError) as reason:
-            stall_ms, missed = getattr(reason, "worst_stall_ms", 0), getattr(reason, "missed_cycles", 0)
-            if not attempts_left or (stall_ms < repeat_ms and missed < CYCLES_REPEAT):
+            stall_ms, stalls = getattr(reason, "worst_stall_ms", 0), getattr(reason, "stall_count", 0)
+            missed = getattr(reason, "missed_cycles", 0)
+            if not attempts_left or (stall_ms < repeat_ms and stalls < STALLS_REPEAT and missed < CYCLES_REPEAT):
                 raise
-            print(f"FAILED: {reason}\nThe machine itself stood still for {stall_ms:.0f} ms, and made others miss {missed} "
-                  "cycles: once more.", flush=True)
+            print(f"FAILED: {reason}\nThe machine itself stood still for {stall_ms:.0f} ms, {stalls} times for more than "
+                  f"{STALLS_MS}, and made others miss {missed} cycles: once more.", flush=True)
 
 
 def main(test, attempts=2):

@@ -266,6 +266,21 @@ static void what_is_read_late_is_the_captures_own(void **state)
     assert_true(track.events[0].near_loss);
     track_free(&track);
 
+    /* Where it is only told of later, what comes of it may be later, too. */
+    script.skip_at = 910 * QUANTUM;
+    make_track(&track, &script);
+    assert_int_equal(track.event_count, 1);
+    assert_false(track.events[0].near_loss);
+    track_free(&track);
+    struct capture capture;
+    make(&capture, &script, CYCLES_10S);
+    struct track_params patient = defaults;
+    patient.loss_after_ns = 300000000;
+    assert_int_equal(track_make(&track, &capture, &patient), 0);
+    assert_true(track.events[0].near_loss);
+    track_free(&track);
+    capture_free(&capture);
+
     /* Elsewhere a step is the program's. */
     script.skip_at = 800 * QUANTUM;
     make_track(&track, &script);

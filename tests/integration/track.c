@@ -240,8 +240,8 @@ static double slope_before(const struct track *track, size_t i)
 static bool near_loss(const struct track *track, int64_t from_ns, int64_t to_ns)
 {
     for (size_t i = 0; i < track->loss_count; i++) {
-        int64_t at_ns = track->losses[i].at_ns;
-        if (at_ns >= from_ns - LOSS_NEAR_NS && at_ns <= to_ns + LOSS_NEAR_NS)
+        int64_t at_ns = track->losses[i].at_ns, after_ns = track->params.loss_after_ns;
+        if (at_ns >= from_ns - (after_ns ? after_ns : LOSS_NEAR_NS) && at_ns <= to_ns + LOSS_NEAR_NS)
             return true;
     }
     return false;

@@ -20,6 +20,7 @@ struct track_params {
     double source_rate; /* frames per second in which positions are told: the guest's */
     unsigned first_channel;
     double step_frames;     /* what counts as a step */
+    int64_t loss_after_ns;  /* how long a loss of the capture's explains what is heard; 0: 20 ms */
     int64_t from_ns, to_ns; /* frames outside are not looked at */
 };
 
