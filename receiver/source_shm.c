@@ -330,8 +330,6 @@ static void settle(struct source_shm *s, uint32_t chunks, int64_t still, int64_t
     if (now_ns >= s->owed_until_ns)
         s->owed_until_ns = now_ns + HANDING_NS;
     s->owed_ns = still + now_ns - last_look_ns - chunks * s->geometry.chunk_ns;
-    if (s->owed_ns > BACKLOG_NS)
-        s->owed_ns = BACKLOG_NS;
     if (s->owed_ns >= s->geometry.chunk_ns && s->base.wake_ns > now_ns + HURRY_NS)
         s->base.wake_ns = now_ns + HURRY_NS;
 }

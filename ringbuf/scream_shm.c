@@ -201,15 +201,18 @@ struct scream_shm_advance scream_shm_advance(const struct scream_shm_header *las
         return advance;
     }
     advance.step = SCREAM_SHM_RESYNC;
+    /* All that a guest was held up with, at once. What it had no time to make since its index last moved is none. */
+    int64_t most = elapsed + chunks_in(still_ns, geometry) + slack_chunks(geometry);
+    bool held_up = jump <= most && jump <= geometry->chunks / 2 && elapsed < (geometry->chunks + 1) / 2;
+    bool goes_on =
+        now->write_idx > 0 || last->write_idx + 1 == geometry->chunks || (held_up && still_ns <= REBOOT_NS);
     if ((!same || wrapped) && now->write_idx >= 1 && now->write_idx <= limit) {
         /* A stream's first chunk is number 1: all of a young stream is fresh. */
         advance.first = 1;
         advance.count = now->write_idx;
-    } else if (same && (now->write_idx > 0 || last->write_idx + 1 == geometry->chunks)) {
+    } else if (same && goes_on) {
         advance.count = 1; /* the index moved, so its chunk is new; but a new stream, at 0, has none yet */
-        /* All that a guest was held up with, at once. What it had no time to make since its index last moved is none. */
-        int64_t most = elapsed + chunks_in(still_ns, geometry) + slack_chunks(geometry);
-        if (jump <= most && jump <= geometry->chunks / 2 && elapsed < (geometry->chunks + 1) / 2)
+        if (held_up)
             advance.stale = (uint16_t)(jump - 1);
     }
     return advance;

@@ -70,7 +70,7 @@ struct scream_shm_advance {
  * since `last` was read. still_ns: how long its index had stood still by then. A guest cannot have written more than
  * that time allows: a jump beyond it, or beyond half the ring, or a changed field is a resync. One to 0 brings nothing
  * new, but from the chunk before it: that is where a new stream begins, and what lies in chunk 0 is the old one's. A
- * guest that was held up, and whose backlog happens to end there, loses that chunk, too.
+ * guest that was held up for more than 2 s, and whose backlog happens to end there, loses that chunk, too.
  *
  * A guest that crashed leaves its index where it was. Where that is near the ring's end, the next guest's stream looks
  * as if the old one went on, and only time tells them apart: what comes past the end after more than 2 s of stillness,

@@ -182,6 +182,15 @@ static void backlog_in_pieces(void **state)
     assert_int_equal(r->flags & BLOCK_RESYNC, 0);
     assert_int_equal(r->source->counters.dropped_frames, 0);
 
+    /* Of more than is worth playing the rest is dropped, and counted. */
+    rig_play(r, 10);
+    rig_run(r, 600 * RIG_MS);
+    rig_write_chunks(r, 1);
+    rig_run(r, 3 * RIG_MS);
+    rig_write_chunks(r, 19);
+    rig_run(r, 3 * RIG_MS);
+    assert_int_equal(r->source->counters.dropped_frames, 18 * 960);
+
     /* But what a guest cannot have made is another stream's. */
     rig_play(r, 10);
     rig_run(r, 200 * RIG_MS);
