@@ -361,6 +361,7 @@ static void start_stream(struct source_shm *s, const struct scream_shm_header *h
     s->open = true;
     s->had_ring = true;
     s->change_ns = now_ns;
+    s->owed_until_ns = 0;
     s->arrival_ns = now_ns; /* no gap: a stream begins */
     s->pending_flags = BLOCK_RESYNC;
     s->refused = (struct scream_shm_header){0};

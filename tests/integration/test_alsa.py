@@ -14,7 +14,8 @@ import harness
 from alsa_session import Devices
 
 LATENCY_MS = 250  # above what a guest is late by here: where this is about content
-STALL_MS = 5  # a period is left in a device when it asks for more; a longer stall of the machine empties it, whatever the latency
+STALL_MS = 8  # two periods of sound are in a device; a longer stall of the machine empties it, whatever the latency
+CARD_STALL_MS = 5  # ... and one is left when it asks for more: stalls of 5.6 ms have emptied it
 FAULT_LATENCY_MS = 100
 CAUGHT_UP_NS = 3000000000  # what the guest said meanwhile may be heard first
 LEVEL = 10 ** (-1 / 20)
@@ -135,7 +136,7 @@ def faults():
         for i, (fault, seen, healed_ns) in enumerate(rows):
             until_ns = rows[i + 1][2] - 3500000000 if i + 1 < len(rows) and rows[i + 1][1] != "a gap" else \
                 rows[i + 1][2] - 100000000 if i + 1 < len(rows) else harness.now_ns()
-            options = dict(expect_ms=FAULT_LATENCY_MS - 20, to_ns=until_ns, stall_ms=STALL_MS)
+            options = dict(expect_ms=FAULT_LATENCY_MS - 20, to_ns=until_ns, stall_ms=CARD_STALL_MS)
             back = card.analyse(log, from_ns=healed_ns, **options)
             harness.check(back["tone_from_ns"], f"{fault}: silent for good")
             # One that has to be opened anew is what a sound server is to others.
