@@ -23,7 +23,6 @@ class Machine(backend_contract.Server, harness.Session):
     tools = ("dbus-daemon",)
     target = "card"
     niceness = os.nice(0)  # ours, where backend_remote may not make its thread a real-time one
-    stall_ms = 5  # a period
     probes = ("ok", "error ENODEV")  # of this machine's own default device
 
     def __init__(self):

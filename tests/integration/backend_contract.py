@@ -21,8 +21,7 @@ class Server:
     probes = ("ok",)  # what it answers while it runs
     one_thread = False  # for all streams
     without_sinks = ()  # the states that a stream may have then
-    niceness = None  # of the ordinary threads on which its sound depends: when they stall ...
-    stall_ms = harness.STALL_REPEAT_MS  # ... for so long, a failure is none yet
+    niceness = None  # of the ordinary threads on which its sound depends: their stalls count, too
 
     def start(self, sinks=("testsink",)):
         self.start_server()
@@ -323,7 +322,7 @@ def run(server_class, backend, scenarios):
             continue
         began = time.monotonic()
         try:
-            harness.attempt(lambda s=scenario: play(s), repeat_ms=server_class.stall_ms)
+            harness.attempt(lambda s=scenario: play(s))
             result = "ok"
         except harness.Skip as reason:
             print(f"skipped: {reason}")
