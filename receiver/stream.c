@@ -13,6 +13,7 @@
 #define SECOND_NS      INT64_C(1000000000)
 #define PERIOD_NS      (256 * SECOND_NS / 48000)
 #define PERIOD_MIN_NS  (64 * SECOND_NS / 48000)
+#define PERIOD_LONG_NS (1024 * SECOND_NS / 48000)
 #define REPORT_NS      SECOND_NS
 #define PAUSE_LINE_NS  (3 * SECOND_NS)  /* shorter pauses are the guest's business */
 #define HOLD_NS        (30 * SECOND_NS) /* of silence, after which others may have a device that has room for one */
@@ -65,9 +66,14 @@ const char *stream_state_name(enum stream_state state)
 
 int64_t stream_period_ns(const struct backend *backend, int64_t latency_ns, int64_t chunk_ns)
 {
-    int64_t most_ns = backend->period_ns ? backend->period_ns : PERIOD_NS;
-    int64_t half_ns = (latency_ns - chunk_ns - MS_NS) / 2;
-    return latency_ns == 0 || half_ns < PERIOD_MIN_NS || half_ns > most_ns ? most_ns : half_ns;
+    int64_t usual_ns = backend->period_ns ? backend->period_ns : PERIOD_NS;
+    int64_t left_ns = latency_ns - chunk_ns - MS_NS;
+    if (latency_ns == 0 || left_ns / 2 < PERIOD_MIN_NS)
+        return usual_ns;
+    if (left_ns / 2 < usual_ns)
+        return left_ns / 2;
+    int64_t long_ns = left_ns / 8 < PERIOD_LONG_NS ? left_ns / 8 : PERIOD_LONG_NS;
+    return backend->own_period && long_ns > usual_ns ? long_ns : usual_ns;
 }
 
 int stream_create(struct stream **stream, const struct stream_params *params, struct output *output,
@@ -460,19 +466,23 @@ void stream_get_latency(const struct stream *stream, int64_t *latency_ns, int64_
     *max_latency_ns = stream->params.playout.max_latency_ns;
 }
 
-/* Servers do not change their period as softly as we our latency: only where there is no other way. A longer one would
- * want more than is there yet. */
+/* No device changes its period as softly as we our latency: only where there is no other way. A longer one would want
+ * more than is there yet. */
 static void ask_period(struct stream *stream, int64_t latency_ns)
 {
     const struct backend *backend = output_backend(stream->output);
     struct playout_stats stats = {0};
-    if (!stream->handle || !backend->ask_period)
+    if (!stream->handle || !(backend->ask_period || backend->own_period))
         return;
     if (stream->playout)
         playout_get_stats(stream->playout, &stats);
     int64_t period_ns = stream_period_ns(backend, latency_ns, stream->chunk_ns);
     if (period_ns >= stream->period_ns || (floor_ns(&stats) && latency_ns >= floor_ns(&stats)))
         return;
+    if (!backend->ask_period) {
+        stream_drop(stream);
+        return;
+    }
     backend->ask_period(stream->handle, period_ns);
     stream->period_ns = period_ns;
 }

@@ -313,6 +313,12 @@ static void test_period(void **state)
     assert_true(stream_period_ns(&slow, 0, chunk_ns) == 10 * MS_NS);
     assert_true(stream_period_ns(&slow, 60 * MS_NS, chunk_ns) == 10 * MS_NS);
     assert_true(stream_period_ns(&slow, 37 * MS_NS, chunk_ns) == 8 * MS_NS);
+    /* A buffer of its own takes its part of what is generous, and no more. */
+    slow.own_period = true;
+    assert_true(stream_period_ns(&slow, 0, chunk_ns) == 10 * MS_NS);
+    assert_true(stream_period_ns(&slow, 101 * MS_NS, chunk_ns) == 10 * MS_NS);
+    assert_true(stream_period_ns(&slow, 141 * MS_NS, chunk_ns) == 15 * MS_NS);
+    assert_true(stream_period_ns(&slow, 1000 * MS_NS, chunk_ns) == INT64_C(1024) * 1000000000 / 48000);
 }
 
 static void test_latency_above_chunk(void **state)
@@ -412,9 +418,15 @@ static void test_period_of_auto(void **state)
     assert_int_equal(state_of(&f), STREAM_PLAYING);
     assert_int_equal(said_times(&f.said, "-t 24 ms cannot be had"), 1);
 
-    stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns); /* can, with the period it asks for where it is opened anew */
-    sound(&f, feed, 1);
-    assert_int_equal(fake.opens, 2);
+    /* More is tried with the period that it asks for. This device has the same delay with any. */
+    stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 3);
+    assert_true(fake.params.period_ns == stream_period_ns(&fake_exclusive, 26 * MS_NS, 20 * MS_NS));
+    sound(&f, feed, 10);
+    assert_int_equal(fake.opens, 4);
+    assert_true(fake.params.period_ns == auto_ns);
+    assert_int_equal(said_times(&f.said, "-t 26 ms cannot be had"), 1);
     tear_down(&f);
 
     /* A graph's period is not the stream's. */
@@ -475,11 +487,16 @@ static void test_tune(void **state)
     assert_true(fake.params.period_ns == stream_period_ns(&fake_backend, 25 * MS_NS, 20 * MS_NS));
     tear_down(&f);
 
-    /* A backend that cannot change its period is not asked; the old -t's way of counting ends. */
+    /* A backend that cannot change its period is not asked: it is opened anew, where there is no other way. */
     set_up_with(&f, &fake_exclusive);
     stream_set_feed(f.stream, new_feed(&dvd), 20 * MS_NS, f.now_ns);
     stream_run(f.stream, f.now_ns);
     stream_tune(f.stream, 60 * MS_NS, 0, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 1);
+    stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 2);
     assert_int_equal(fake.asked_periods, 0);
     tear_down(&f);
 }
