@@ -48,6 +48,7 @@ struct feed {
     struct target_hold target;
     struct feed_view view;
     struct seqlock published;
+    _Atomic int64_t patience_ns; /* by the consumer */
 
     int64_t last_arrival_ns; /* 0: none yet */
     bool in_burst;           /* the last block had BLOCK_MORE */
@@ -114,6 +115,16 @@ void feed_read(const struct feed *feed, struct feed_view *view)
 void feed_release(struct feed *feed, uint64_t position)
 {
     frame_ring_release(&feed->ring, position);
+}
+
+void feed_set_patience(struct feed *feed, int64_t patience_ns)
+{
+    atomic_store_explicit(&feed->patience_ns, patience_ns, memory_order_relaxed);
+}
+
+int64_t feed_patience_ns(const struct feed *feed)
+{
+    return atomic_load_explicit(&feed->patience_ns, memory_order_relaxed);
 }
 
 static int64_t idle_after_ns(const struct feed *feed)
@@ -259,6 +270,7 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
 
 void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
 {
+    now_ns -= block->waited_ns;
     if (!feed->in_burst) {
         feed->restarted = false;
         feed->burst_at = frame_ring_written(&feed->ring);

@@ -26,7 +26,8 @@ float feed_recent_peak(const struct feed *feed);
 void feed_start_softly(struct feed *feed, float peak);
 
 /* [src] Decodes and stores; updates clock and lateness. now_ns: CLOCK_MONOTONIC at which the frames become readable
- * (the block's own arrival_ns may lie before). Frames that do not fit are dropped and counted. */
+ * (the block's own arrival_ns may lie before; what it waited does not count as late). Frames that do not fit are dropped
+ * and counted. */
 void feed_write(struct feed *feed, const struct block *block, int64_t now_ns);
 
 /* [src] CLOCK_MONOTONIC at which the feed becomes idle if nothing arrives before: last arrival plus the larger of
@@ -58,5 +59,9 @@ void feed_read(const struct feed *feed, struct feed_view *view);
 
 /* [rt, consumer] Frames before `position` are no longer needed. */
 void feed_release(struct feed *feed, uint64_t position);
+
+/* What arrives may be stored so much later than at once: there is room for it. 0 at first. [rt, consumer]; [any] */
+void feed_set_patience(struct feed *feed, int64_t patience_ns);
+int64_t feed_patience_ns(const struct feed *feed);
 
 #endif

@@ -13,6 +13,7 @@
 
 #define GAP_NS      (120 * MS) /* silence longer than this and than GAP_PACKETS is a pause of the guest's */
 #define GAP_PACKETS 4
+#define BURST_NS    MS /* packets closer than this, and than half of one, were handed over together */
 /* A guest's new stream has a new port; faster changes are several streams behind one address. */
 #define PORT_CHANGE_NS (1000 * MS)
 
@@ -294,11 +295,17 @@ static void fill(struct packets *p, struct packet_batch *batch, int64_t now_ns)
         p->drained = false;
 }
 
-static bool follows(const struct packet_batch *batch, unsigned from, uint64_t id)
+/* Does this block's sender follow on it at once, in this batch from `from` on? Packets of its own pace that lay in the
+ * socket together are no burst, where it is known when they came. */
+static bool follows(const struct packet_batch *batch, unsigned from, const struct block *block)
 {
-    for (unsigned i = from; i < batch->count; i++)
-        if (batch->blocks[i].sender.id == id)
-            return true;
+    int64_t unit_ns = (int64_t)block->frames * 1000000000 / block->format.rate;
+    int64_t burst_ns = unit_ns / 2 > BURST_NS ? unit_ns / 2 : BURST_NS;
+    for (unsigned i = from; i < batch->count; i++) {
+        const struct block *next = &batch->blocks[i];
+        if (next->sender.id == block->sender.id)
+            return next->window_ns > 0 || next->arrival_ns - block->arrival_ns < burst_ns;
+    }
     return false;
 }
 
@@ -307,9 +314,9 @@ static void mark_bursts(struct packets *p)
 {
     struct packet_batch *batch = p->current;
     for (unsigned i = 0; i < batch->count; i++) {
-        uint64_t id = batch->blocks[i].sender.id;
-        if (follows(batch, i + 1, id) || (p->ahead_ready && follows(p->ahead, 0, id)))
-            batch->blocks[i].flags |= BLOCK_MORE;
+        struct block *block = &batch->blocks[i];
+        if (follows(batch, i + 1, block) || (p->ahead_ready && follows(p->ahead, 0, block)))
+            block->flags |= BLOCK_MORE;
     }
 }
 

@@ -27,6 +27,7 @@
 #define HURRIED_S        0.1e-3 /* so near to where it was told to go, the target moves at leisure again */
 #define REGRANT_S        1.0 /* after another latency the server may grant another quantum: the old one does not count */
 #define BREAK_MAX_S      1.0
+#define PATIENCE_MAX_S   20e-3
 #define MOVED_S          1.0 /* so long after a device is another one, or elsewhere, its delay may still change */
 #define RATE_MIN         8000u
 #define RATE_MAX         768000u
@@ -60,6 +61,7 @@ struct playout {
     bool hurry;           /* somebody asked for another latency and waits for it */
     double regrant_s;     /* > 0: for so long yet, only the present quantum counts */
     double catch_up_s;    /* > 0: knowingly late, for so long at most */
+    double spare_s;       /* what --latency has beyond what auto would take; 0: there is none */
     struct resampler voice[2];
     unsigned current; /* which voice plays; the other one fades out while fade_left > 0 */
     uint32_t fade_left, fade_length;
@@ -176,6 +178,7 @@ static double target_goal(struct playout *p, const struct pull_time *time)
         goal_s = asked_s;
     else if (p->params.max_latency_ns > 0)
         goal_s = fmax(fmin(auto_s, (double)p->params.max_latency_ns / NS_PER_S - device_s), floor_s);
+    p->spare_s = fixed && !p->view.assumed ? fmax(goal_s - auto_s, 0.0) : 0.0;
     stats->jitter_exceeds = !p->view.assumed && goal_s < auto_s - MARGIN_S;
 
     stats->guest_ns = llround(guest_s * NS_PER_S);
@@ -354,6 +357,14 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
     p->step = nominal * rate_update(&p->loop, error_s, device->elapsed_s, clock_ratio(p), slope);
 }
 
+/* Half of the spare time may be spent on waking up less often: the other half stays for what nobody has seen yet. */
+static int64_t patience_ns(const struct playout *p)
+{
+    bool steady = p->phase == PLAYING && p->acquire_s <= 0.0 && p->catch_up_s <= 0.0 && !p->hurry && !p->tail &&
+                  !p->view.unsure && rate_locked(&p->loop) && fabs(p->trace.error_s) < SMALL_JUMP_S;
+    return steady ? llround(fmin(p->spare_s / 2, PATIENCE_MAX_S) * NS_PER_S) : 0;
+}
+
 /* --- sound --- */
 
 /* Smooth 0..1: no corner at either end. */
@@ -502,6 +513,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     p->trace.fill_s = frames_to_s(p, line - p->trace.position);
     p->trace.step = p->step;
     p->trace.target_s = p->target.fill_s;
+    feed_set_patience(p->feed, patience_ns(p));
     publish(p, line);
 }
 

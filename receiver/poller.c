@@ -28,6 +28,8 @@
 #define EVEN_LEAD_NS    (0.5 * MS)
 #define RELAXED_LEAD_NS (1.0 * MS) /* late_ns is the end of a window, and most chunks come before it */
 #define RELAXED_SHARE   0.4
+#define PATIENT_NS      (2.0 * MS)
+#define PATIENT_SHARE   0.8
 
 void poller_init(struct poller *poller, uint64_t seed, int64_t period_ns, int64_t now_ns)
 {
@@ -81,7 +83,8 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
     double predicted = (double)(poller->phase_ns - now_ns) + chunks * poller->period_ns;
     bool predictable = poller->tracking && predicted > -window - poller->nominal_ns && predicted < poller->nominal_ns;
     /* One that was fetched when it was expected; a late one is news. */
-    bool untimed = predictable && poller->relaxed && predicted > -PACE_SPREAD_NS;
+    double slack = coarse ? (double)poller->slack_ns : 0.0;
+    bool untimed = predictable && poller->relaxed && predicted > -PACE_SPREAD_NS - slack;
     double arrival;
     if (!coarse) {
         arrival = -window / 2;
@@ -126,29 +129,38 @@ void poller_missed(struct poller *poller, int64_t now_ns)
 }
 
 /* The first sleep after a chunk; negative where the next one may be there already. */
-static double sleep_until_due(struct poller *poller, double random)
+static double sleep_until_due(struct poller *poller, double random, double patience)
 {
     double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
     /* Room for all of the dither, be the last chunk's look as late as it may. */
     poller->stepping = poller->period_ns > poller->early_ns + DITHER_ROOM_NS;
     bool even =
         poller->stepping && poller->paced >= EVEN_CHUNKS && poller->early_ns + poller->late_ns < PACE_SPREAD_NS;
-    poller->relaxed = even && poller->paced >= PACE_CHUNKS && dither(poller) < RELAXED_SHARE;
+    bool patient = patience >= PATIENT_NS;
+    double share = patient ? PATIENT_SHARE : RELAXED_SHARE;
+    poller->relaxed = even && poller->paced >= PACE_CHUNKS && dither(poller) < share;
+    if (poller->relaxed && patient) {
+        poller->slack_ns = (int64_t)fmin(patience - RELAXED_LEAD_NS, poller->period_ns / 4);
+        return due + poller->late_ns;
+    }
     if (poller->relaxed)
         return due + poller->late_ns - RELAXED_LEAD_NS;
     return due - poller->early_ns - (even ? EVEN_LEAD_NS : LEAD_NS) - random * POLL_NS;
 }
 
-int64_t poller_next_ns(struct poller *poller)
+int64_t poller_next_ns(struct poller *poller, int64_t patience_ns)
 {
+    poller->slack_ns = 0;
     double random = dither(poller);
     double idle = (double)(poller->look_ns - poller->seen_ns) / IDLE_FULL_NS;
     double interval = clamp(IDLE_LOOK_NS * idle * idle, POLL_NS, IDLE_LOOK_NS);
     double wait = interval + (random - 0.5) * POLL_NS;
     if (poller->tracking && poller->look_ns == poller->seen_ns) {
-        double sleep = sleep_until_due(poller, random);
+        double sleep = sleep_until_due(poller, random, (double)patience_ns);
         if (sleep > wait)
             wait = sleep;
+        else
+            poller->slack_ns = 0;
     } else if (poller->tracking && !poller->stepping) {
         double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
         double sleep = due - poller->early_ns - LEAD_NS - random * POLL_NS;

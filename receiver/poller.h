@@ -6,7 +6,8 @@
  * A look every 1 ms, the first of them dithered evenly by as much, finds a chunk 0.5 ms late on average, whatever the
  * guest's clock does; without dither they would beat against it. The looks in between are saved by sleeping until
  * shortly before the next chunk is due. Once the guest's pace is known, half of the chunks, chosen at random, are not
- * timed at all: one look, when they are surely there, is enough to fetch them.
+ * timed at all: one look, when they are surely there, is enough to fetch them. Where whoever hears it has room for
+ * lateness, that goes for most chunks, and such a look may come later still, with others.
  */
 #ifndef EARSHOT_POLLER_H
 #define EARSHOT_POLLER_H
@@ -24,6 +25,7 @@ struct poller {
     int64_t seen_ns;   /* look that last saw a chunk; before the first: the start */
     int64_t look_ns;   /* last look */
     unsigned paced;    /* chunks timed since the prediction began */
+    int64_t slack_ns;  /* the look that next() named may come so much later */
     bool tracking;     /* phase_ns predicts the next chunk */
     bool relaxed;      /* the next chunk is only fetched, not timed */
     bool stepping;     /* looks follow each other evenly until it is there */
@@ -46,7 +48,8 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
 void poller_missed(struct poller *poller, int64_t now_ns);
 
 /* When to look next, after seen() or missed(). Draws from the dither: call once per look. At least 0.5 ms after the
- * last look; a guest that is silent for 30 s is looked at every 110 ms. */
-int64_t poller_next_ns(struct poller *poller);
+ * last look; a guest that is silent for 30 s is looked at every 110 ms. patience_ns: the lateness that there is room
+ * for; 0: none. */
+int64_t poller_next_ns(struct poller *poller, int64_t patience_ns);
 
 #endif

@@ -45,6 +45,7 @@ struct block {
     uint32_t chunk_frames; /* what the guest delivers at once: the ring's chunk, the packet's frames */
     int64_t arrival_ns;    /* CLOCK_MONOTONIC at which the last frame is believed to have become available */
     int64_t window_ns;     /* width of the interval in which it must have become so; 0 = exact */
+    int64_t waited_ns;     /* so long of the time since then it was left lying, because there was room for that */
     unsigned flags;        /* enum block_flags */
 };
 
@@ -102,11 +103,13 @@ struct source_ops {
 struct source {
     const struct source_ops *ops;
     enum source_kind kind;
-    int fd;                      /* readable = call next(); -1: none. Any next() may change it */
-    int watch_fd;                /* > 0: another one, seldom readable; then watch_ready is set before next() */
-    bool watch_ready;            /* next() clears it */
-    int64_t wake_ns;             /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
-    int64_t slack_ns;            /* it does not matter if that is so much later, with others */
+    int fd;              /* readable = call next(); -1: none. Any next() may change it */
+    int watch_fd;        /* > 0: another one, seldom readable; then watch_ready is set before next() */
+    bool watch_ready;    /* next() clears it */
+    int64_t wake_ns;     /* CLOCK_MONOTONIC; INT64_MAX: only fd matters */
+    int64_t slack_ns;    /* it does not matter if that is so much later, with others */
+    int64_t rest_ns;     /* fd is not watched before, then next() is called; 0: it is watched */
+    int64_t patience_ns; /* those who hear it have room for so much lateness more: the thread says so after a block */
     struct source_status status; /* [src] writes; source_thread hands changes to main */
     struct source_counters counters;
 };

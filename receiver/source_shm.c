@@ -60,6 +60,7 @@ struct source_shm {
     struct scream_shm_header refused; /* counted once, not at every look */
 
     struct poller poller;
+    int64_t slack_ns; /* of the next look, while it plays */
     uint8_t *buffer;
     size_t buffer_bytes;
     uint32_t backlog_chunks; /* that fit into buffer */
@@ -137,7 +138,8 @@ static bool is_playing(const struct source_shm *s, int64_t now_ns)
 static void missed(struct source_shm *s, int64_t now_ns)
 {
     poller_missed(&s->poller, now_ns);
-    int64_t latest_ns = poller_next_ns(&s->poller);
+    int64_t latest_ns = poller_next_ns(&s->poller, 0);
+    s->slack_ns = 0;
     if (!is_playing(s, now_ns))
         s->base.slack_ns = (latest_ns - now_ns) / IDLE_SLACK;
     s->base.wake_ns = latest_ns - s->base.slack_ns;
@@ -275,7 +277,9 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
     }
 
     struct poller_arrival arrival = poller_seen(&s->poller, now_ns, last_look_ns, advance.count);
-    s->base.wake_ns = poller_next_ns(&s->poller);
+    bool waited = arrival.untimed && arrival.coarse && s->slack_ns > 0;
+    s->base.wake_ns = poller_next_ns(&s->poller, s->base.patience_ns);
+    s->slack_ns = s->poller.slack_ns;
     /* A pause: even the oldest of the new chunks came long after the one before. */
     int64_t silence = arrival.arrival_ns - s->arrival_ns - (advance.count - 1) * g->chunk_ns;
     if (silence > GAP_NS && silence > GAP_CHUNKS * g->chunk_ns)
@@ -311,6 +315,7 @@ static void take(struct source_shm *s, struct scream_shm_advance advance, int64_
     for (unsigned i = 0; i < s->block_count; i++) {
         s->blocks[i].arrival_ns = arrival.arrival_ns;
         s->blocks[i].window_ns = arrival.window_ns;
+        s->blocks[i].waited_ns = waited ? now_ns - arrival.arrival_ns : 0;
         s->blocks[i].flags |= (arrival.untimed ? BLOCK_UNTIMED : 0u) | (i + 1 < s->block_count ? BLOCK_MORE : 0u);
     }
 }
@@ -330,7 +335,10 @@ static void settle(struct source_shm *s, uint32_t chunks, int64_t still, int64_t
     if (now_ns >= s->owed_until_ns)
         s->owed_until_ns = now_ns + HANDING_NS;
     s->owed_ns = still + now_ns - last_look_ns - chunks * s->geometry.chunk_ns;
-    if (s->owed_ns >= s->geometry.chunk_ns && s->base.wake_ns > now_ns + HURRY_NS)
+    if (s->owed_ns < s->geometry.chunk_ns)
+        return;
+    s->slack_ns = 0;
+    if (s->base.wake_ns > now_ns + HURRY_NS)
         s->base.wake_ns = now_ns + HURRY_NS;
 }
 
@@ -452,7 +460,7 @@ static uint64_t hash(const char *text)
 static int source_shm_next(struct source *source, struct block *block, int64_t now_ns)
 {
     struct source_shm *s = (struct source_shm *)source;
-    source->slack_ns = 0;
+    source->slack_ns = s->slack_ns;
     if (source->watch_ready || now_ns >= s->watch_ns)
         follow_watch(s, now_ns);
     if (s->block_next == s->block_count && now_ns >= source->wake_ns)

@@ -201,6 +201,18 @@ static void write_sink(struct source_thread *t, unsigned source, const struct bl
     t->sink_open = t->sink_error >= 0;
 }
 
+/* What everybody who hears this source has room for. */
+static int64_t patience_ns(const struct source_thread *t, unsigned source)
+{
+    int64_t least_ns = INT64_MAX;
+    for (unsigned i = 0; i < t->slots_used; i++) {
+        const struct slot *slot = &t->slots[i];
+        if (slot->feed && slot->source == source && !slot->idle && feed_patience_ns(slot->feed) < least_ns)
+            least_ns = feed_patience_ns(slot->feed);
+    }
+    return least_ns;
+}
+
 /* Returns the number of blocks. */
 static unsigned run_source(struct source_thread *t, const struct input *input)
 {
@@ -215,6 +227,7 @@ static unsigned run_source(struct source_thread *t, const struct input *input)
             write_sink(t, input->number, &block);
         else
             write_feed(t, input, &block, clock_ns());
+        source->patience_ns = t->has_sink ? 0 : patience_ns(t, input->number);
     }
     return ROUND_MAX;
 }
@@ -300,6 +313,12 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
     return wake_ns;
 }
 
+static int64_t watch_from_ns(const struct input *input)
+{
+    int64_t rest_ns = input->source->rest_ns;
+    return input->ignore_fd_until_ns > rest_ns ? input->ignore_fd_until_ns : rest_ns;
+}
+
 /* When a source has to be called at the latest. */
 static int64_t latest_ns(const struct source *source)
 {
@@ -329,14 +348,15 @@ static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more)
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
         struct input *input = &t->inputs[i];
-        bool ignore = input->source->fd < 0 || now_ns < input->ignore_fd_until_ns;
+        int64_t watch_ns = watch_from_ns(input);
+        bool ignore = input->source->fd < 0 || now_ns < watch_ns;
         input->readable = false;
         if (!ignore) {
             marks[count] = &input->readable;
             fds[count++] = (struct pollfd){.fd = input->source->fd, .events = POLLIN};
         }
-        if (input->source->fd >= 0 && ignore && input->ignore_fd_until_ns < wake_ns)
-            wake_ns = input->ignore_fd_until_ns;
+        if (input->source->fd >= 0 && ignore && watch_ns < wake_ns)
+            wake_ns = watch_ns;
         if (latest_ns(input->source) < wake_ns)
             wake_ns = latest_ns(input->source);
         if (input->source->watch_fd > 0) {
@@ -452,7 +472,8 @@ static void run_commands(struct source_thread *t)
 static bool is_due(const struct input *input, int64_t now_ns)
 {
     const struct source *source = input->source;
-    return input->more || input->readable || source->watch_ready || source->wake_ns <= now_ns;
+    return input->more || input->readable || source->watch_ready || source->wake_ns <= now_ns ||
+           (source->rest_ns > 0 && source->rest_ns <= now_ns);
 }
 
 /* Lets each source that has something to do say it. Returns whether one of them was interrupted. */

@@ -46,6 +46,7 @@ struct source_udp {
     int64_t doubt_wait_ns;       /* and again so long after that */
     uint32_t overflows;          /* as the kernel counts them, for this socket */
     bool fed;                    /* there was something since next() said there is nothing */
+    bool stamped;                /* ... and the kernel wrote down when */
     struct received received[2]; /* one for each of packets' batches */
 };
 
@@ -234,9 +235,11 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
     }
     r->used = (unsigned)count;
     bool steady = packets_map_clocks(&s->packets);
+    s->stamped = steady && count <= PACKETS_BATCH / 2;
     for (int i = 0; i < count; i++) {
         struct mmsghdr *message = &r->messages[i];
         int64_t received_ns = read_control(s, &message->msg_hdr), arrival_ns, window_ns;
+        s->stamped = s->stamped && received_ns >= 0;
         packets_arrival(&s->packets, steady ? received_ns : -1, now_ns, &arrival_ns, &window_ns);
         packets_take(&s->packets, batch, r->from[i].sin_addr, r->from[i].sin_port, r->vectors[i].iov_base,
                      message->msg_len, arrival_ns, window_ns);
@@ -254,9 +257,15 @@ static int source_udp_next(struct source *source, struct block *block, int64_t n
     if (now_ns >= s->refresh_ns)
         maintain(s, now_ns);
     int found = packets_next(&s->packets, block, now_ns);
-    if (!found) {
+    if (found) {
+        int64_t read_ns = source->rest_ns < now_ns ? source->rest_ns : now_ns;
+        block->waited_ns = read_ns > block->arrival_ns ? read_ns - block->arrival_ns : 0;
+    } else {
         doubt_silence(s, now_ns);
         renew(s, now_ns);
+        /* Whoever has room gets what comes by then at once: each wake-up costs more than the packets. */
+        bool rests = s->fed && s->stamped && source->patience_ns > 0;
+        source->rest_ns = rests ? now_ns + source->patience_ns : 0;
         /* What was read ahead has left the socket: fd will not wake us for it. */
         source->wake_ns = s->packets.ahead_ready ? now_ns : idle_until_ns(s);
     }

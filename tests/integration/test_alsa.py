@@ -63,7 +63,8 @@ def tone():
             lanes.append((name, ppm, session.capture(sink).wait_running()))
         logs = [play(session, devices, name, name, LATENCY_MS, "--ppm", ppm, "--jitter", 2)[2]
                 for name, ppm, _ in lanes]
-        time.sleep(seconds + 3)
+        from_ns = harness.now_ns() + CAUGHT_UP_NS
+        time.sleep(seconds + 5)
         for name, _, _ in lanes:
             check_status(session, name)
         for (name, ppm, capture), log in zip(lanes, logs):
@@ -73,7 +74,8 @@ def tone():
             expected_ms = on_card_ms if on_card else harness.monitor_ms(LATENCY_MS, 20, 256)
             if not on_card:
                 capture.stop()
-            result = capture.analyse(log, ppm=ppm, expect_ms=expected_ms, stall_ms=STALL_MS, guest_late_ms=100)
+            result = capture.analyse(log, ppm=ppm, expect_ms=expected_ms, from_ns=from_ns, stall_ms=STALL_MS,
+                                     guest_late_ms=100)
             harness.expect_clean(result, seconds - 2, f"{name}, {ppm:+d} ppm")
             harness.expect_latency(result, expected_ms, 4 if name != "to-pulse" else 8, name)
 
@@ -88,11 +90,12 @@ def formats():
         devices = Devices(session)
         lanes = [(name, devices.card(name, options)) for name, options in cards]
         logs = [play(session, devices, name, name, LATENCY_MS)[2] for name, _ in lanes]
-        time.sleep(7)
+        from_ns = harness.now_ns() + CAUGHT_UP_NS
+        time.sleep(9)
         for (name, card), log in zip(lanes, logs):
             if name == "ten":
                 continue  # the capture has no room for ten channels: that it plays is in its status
-            result = card.analyse(log, expect_ms=LATENCY_MS - 20, stall_ms=STALL_MS, guest_late_ms=100)
+            result = card.analyse(log, expect_ms=LATENCY_MS - 20, from_ns=from_ns, stall_ms=STALL_MS, guest_late_ms=100)
             harness.expect_clean(result, 4, name)
             harness.expect_latency(result, LATENCY_MS - 20, 4, name)
         for name, _ in lanes:

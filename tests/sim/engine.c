@@ -12,6 +12,14 @@
 #define PULL_MAX     8192
 #define SOCKET_S     50e-6 /* from a packet to our thread running */
 #define BLOCK_FRAMES 65536
+#define QUEUE_MAX    4096
+#define FEW_PACKETS  16 /* source_udp.c: after more the socket gets no rest */
+#define BURST_NS     1000000
+
+struct packet {
+    int64_t arrival_ns;
+    bool lost;
+};
 
 struct sim {
     const struct sim_scenario *scenario;
@@ -30,6 +38,11 @@ struct sim {
     /* what reads it */
     struct poller poller;
     double next_look_s, last_look_s;
+    int64_t slack_ns; /* of the next look */
+    double read_s;    /* when the socket is read next; INFINITY: nothing lies in it */
+    int64_t rest_ns;  /* it is not read before */
+    struct packet queue[QUEUE_MAX];
+    unsigned queued;
     uint64_t taken, lost; /* frames given to the feed, and of these the lost ones */
     unsigned lost_packets;
     bool restarted;
@@ -97,8 +110,8 @@ static void guest_fire(struct sim *s)
 }
 
 /* Gives `frames` to the feed as one block. */
-static void give(struct sim *s, uint64_t frames, bool lost, int64_t arrival_ns, int64_t window_ns, int64_t now_ns,
-                 unsigned flags)
+static void give(struct sim *s, uint64_t frames, bool lost, int64_t arrival_ns, int64_t window_ns, int64_t waited_ns,
+                 int64_t now_ns, unsigned flags)
 {
     const struct sim_scenario *sc = s->scenario;
     double per_frame = (sc->tone_hz > 0.0 ? sc->tone_hz : 1000.0) / sc->guest_rate;
@@ -123,11 +136,13 @@ static void give(struct sim *s, uint64_t frames, bool lost, int64_t arrival_ns, 
             .chunk_frames = unit_frames(s),
             .arrival_ns = arrival_ns,
             .window_ns = window_ns,
+            .waited_ns = waited_ns,
             .flags = flags | (frames > 0 ? BLOCK_MORE : 0u) | (s->restarted ? BLOCK_RESYNC : 0u),
         };
         s->restarted = false;
         double now_s = (double)(now_ns - START_NS) / NS;
-        measure_arrival(s->measure, now_s, guest_frames(s, now_s) - (double)(s->taken - part));
+        measure_arrival(s->measure, now_s - (double)waited_ns / NS,
+                        guest_frames(s, now_s) - (double)(s->taken - part));
         feed_write(s->feed, &block, now_ns);
     }
 }
@@ -138,32 +153,63 @@ static void look(struct sim *s)
     if (s->delivered > s->taken) {
         uint64_t chunks = (s->delivered - s->taken) / unit_frames(s);
         struct poller_arrival seen = poller_seen(&s->poller, now_ns, last_ns, (uint32_t)chunks);
-        give(s, s->delivered - s->taken, false, seen.arrival_ns, seen.window_ns, now_ns,
-             seen.untimed ? BLOCK_UNTIMED : 0);
+        bool waited = seen.untimed && seen.coarse && s->slack_ns > 0;
+        give(s, s->delivered - s->taken, false, seen.arrival_ns, seen.window_ns,
+             waited ? now_ns - seen.arrival_ns : 0, now_ns, seen.untimed ? BLOCK_UNTIMED : 0);
     } else {
         poller_missed(&s->poller, now_ns);
     }
     s->last_look_s = s->next_look_s;
-    s->next_look_s = (double)(poller_next_ns(&s->poller) - START_NS) / NS;
+    int64_t next_ns = poller_next_ns(&s->poller, feed_patience_ns(s->feed));
+    s->slack_ns = s->poller.slack_ns;
+    s->next_look_s = (double)(next_ns + s->slack_ns - START_NS) / NS;
     if (s->next_look_s <= s->last_look_s)
         s->next_look_s = s->last_look_s + 1e-6;
 }
 
-/* A burst of packets, ten microseconds apart, in one drain of the socket. */
+/* Reads what lies in the socket, as source_udp.c and packets.c do. */
+static void read_socket(struct sim *s)
+{
+    const uint32_t unit = s->scenario->packet_frames;
+    const int64_t unit_ns = llround(unit * NS / s->scenario->guest_rate);
+    const int64_t burst_ns = unit_ns / 2 > BURST_NS ? unit_ns / 2 : BURST_NS;
+    int64_t now_ns = s->rest_ns;
+    for (unsigned i = 0; i < s->queued; i++) {
+        const struct packet *packet = &s->queue[i];
+        unsigned next = i + 1;
+        while (next < s->queued && s->queue[next].lost)
+            next++;
+        bool more = next < s->queued && s->queue[next].arrival_ns - packet->arrival_ns < burst_ns;
+        int64_t woken_ns = packet->arrival_ns > s->rest_ns ? packet->arrival_ns : s->rest_ns;
+        now_ns = woken_ns + llround(SOCKET_S * NS);
+        give(s, unit, packet->lost, packet->arrival_ns, 0, woken_ns - packet->arrival_ns, now_ns,
+             more ? BLOCK_MORE : 0);
+    }
+    const int64_t patience_ns = feed_patience_ns(s->feed);
+    s->rest_ns = patience_ns > 0 && s->queued <= FEW_PACKETS ? now_ns + patience_ns : 0;
+    s->queued = 0;
+    s->read_s = INFINITY;
+}
+
+/* A burst of packets, ten microseconds apart. */
 static void receive(struct sim *s)
 {
     const uint64_t unit = s->scenario->packet_frames;
     double last_s = s->delivery_s;
-    uint64_t until = s->delivered;
-    if (until - s->taken > unit && s->scenario->reorder > 0.0 && uniform(s) < s->scenario->reorder)
+    uint64_t until = s->delivered, taken = s->taken + s->queued * unit;
+    if (until - taken > unit && s->scenario->reorder > 0.0 && uniform(s) < s->scenario->reorder)
         until -= unit;
-    while (until > s->taken) {
-        bool last = until - s->taken <= unit;
+    for (; until > taken && s->queued < QUEUE_MAX; taken += unit) {
+        bool last = until - taken <= unit;
         bool lost = uniform(s) < s->scenario->loss;
         last_s += 10e-6;
         s->lost_packets += lost && !last;
-        give(s, unit, lost && !last, to_ns(last_s), 0, to_ns(last_s + SOCKET_S), last ? 0 : BLOCK_MORE);
+        s->queue[s->queued++] = (struct packet){.arrival_ns = to_ns(last_s), .lost = lost && !last};
     }
+    if (s->rest_ns <= to_ns(s->delivery_s))
+        read_socket(s);
+    else
+        s->read_s = (double)(s->rest_ns - START_NS) / NS;
 }
 
 static void deliver(struct sim *s)
@@ -295,6 +341,7 @@ void sim_run(const struct sim_scenario *scenario, const struct sim_options *opti
         .guest_ppm = scenario->guest_ppm,
         .tick_s = scenario->tick_s,
         .delivery_s = INFINITY,
+        .read_s = INFINITY,
         .device_ppm = scenario->device_ppm,
         .quantum = scenario->quantum,
         .rate = scenario->device_rate,
@@ -317,6 +364,7 @@ void sim_run(const struct sim_scenario *scenario, const struct sim_options *opti
                              ? scenario->events[s.event].at_s
                              : INFINITY;
         double next_s = fmin(fmin(s.next_fire_s, s.delivery_s), fmin(fmin(s.next_look_s, s.cycle_s), event_s));
+        next_s = fmin(next_s, s.read_s);
         if (next_s >= scenario->seconds)
             break;
         if (next_s == event_s)
@@ -327,6 +375,8 @@ void sim_run(const struct sim_scenario *scenario, const struct sim_options *opti
             guest_fire(&s);
         else if (next_s == s.next_look_s)
             look(&s);
+        else if (next_s == s.read_s)
+            read_socket(&s);
         else
             device_cycle(&s);
     }

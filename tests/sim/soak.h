@@ -128,6 +128,7 @@ struct soak {
     struct packets packets;
     struct source_counters counters; /* udp */
     double source_s, source_stalled_until_s;
+    int64_t rest_ns; /* udp: the socket is not read before */
 
     struct feed *feed, *next_feed; /* next_feed: written already, played when the old one has faded */
     int64_t heard_ns, created_ns;

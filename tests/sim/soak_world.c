@@ -301,6 +301,12 @@ static void write_feed(struct soak *s, const struct block *block, int64_t now_ns
     }
 }
 
+static int64_t patience_ns(const struct soak *s)
+{
+    const struct feed *feed = written_feed(s);
+    return feed ? feed_patience_ns(feed) : 0;
+}
+
 static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
 {
     struct soak *s = arg;
@@ -352,7 +358,24 @@ static double source_wake_s(const struct soak *s)
     if (s->params->kind == SOURCE_SHM)
         return s->source_s;
     double arrives_s = s->wire.count > 0 ? s->wire.queue[s->wire.first].at_s + SOCKET_S : INFINITY;
-    return fmax(arrives_s, s->source_stalled_until_s);
+    return fmax(fmax(arrives_s, seconds_of(s->rest_ns)), s->source_stalled_until_s);
+}
+
+/* What source_udp.c does around packets_next(). */
+static void run_packets(struct soak *s, int64_t now_ns)
+{
+    struct block block;
+    unsigned count = 0;
+    do {
+        while (packets_next(&s->packets, &block, now_ns)) {
+            int64_t read_ns = s->rest_ns < now_ns ? s->rest_ns : now_ns;
+            block.waited_ns = read_ns > block.arrival_ns ? read_ns - block.arrival_ns : 0;
+            write_feed(s, &block, now_ns);
+            count++;
+        }
+    } while (s->packets.ahead_ready);
+    bool rests = count > 0 && count <= PACKETS_BATCH / 2 && patience_ns(s) > 0;
+    s->rest_ns = rests ? now_ns + patience_ns(s) : 0;
 }
 
 static void run_source(struct soak *s)
@@ -360,16 +383,15 @@ static void run_source(struct soak *s)
     int64_t now_ns = soak_ns(s->now_s);
     struct block block;
     if (s->params->kind == SOURCE_SHM) {
-        while (s->source->ops->next(s->source, &block, now_ns) == 1)
+        while (s->source->ops->next(s->source, &block, now_ns) == 1) {
             write_feed(s, &block, now_ns);
+            s->source->patience_ns = patience_ns(s);
+        }
         s->source_s = fmax(seconds_of(s->source->wake_ns + s->source->slack_ns), s->now_s + MIN_S);
         s->source_s = fmax(s->source_s, s->source_stalled_until_s);
     } else {
         overflow(s);
-        do {
-            while (packets_next(&s->packets, &block, now_ns))
-                write_feed(s, &block, now_ns);
-        } while (s->packets.ahead_ready);
+        run_packets(s, now_ns);
     }
     check_source(s->check);
 }

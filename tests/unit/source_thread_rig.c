@@ -22,6 +22,7 @@ const struct pcm_format rig_dvd = {.rate = 48000, .bits = 16, .channels = 2, .ma
 struct fake {
     struct source base;
     struct rig_script *script;
+    bool fed;
 };
 
 static const uint8_t silence[480 * 4];
@@ -36,7 +37,8 @@ int64_t rig_clock_ns(void)
 
 static int fake_next(struct source *source, struct block *block, int64_t now_ns)
 {
-    struct rig_script *script = ((struct fake *)source)->script;
+    struct fake *fake = (struct fake *)source;
+    struct rig_script *script = fake->script;
     uint64_t count;
     int r = 0;
     pthread_mutex_lock(&script->lock);
@@ -60,9 +62,17 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
             .arrival_ns = now_ns
         };
         snprintf(block->sender.label, sizeof(block->sender.label), "sender %u", (unsigned)step->sender);
+        script->taken_ns = now_ns;
+        fake->fed = true;
         r = 1;
-    } else if (read(source->fd, &count, sizeof(count)) < 0) {
-        assert(errno == EAGAIN);
+    } else {
+        bool rests = fake->fed && script->rest_ns > 0;
+        source->rest_ns = rests ? now_ns + script->rest_ns : 0;
+        script->rests += rests;
+        fake->fed = false;
+        script->patience_ns = source->patience_ns;
+        if (read(source->fd, &count, sizeof(count)) < 0)
+            assert(errno == EAGAIN);
     }
     pthread_mutex_unlock(&script->lock);
     return r;
@@ -124,12 +134,17 @@ void rig_poke(struct rig *rig)
     assert_int_equal(write(rig->poke_fd, &one, sizeof(one)), sizeof(one));
 }
 
-void rig_send(struct rig *rig, uint64_t sender, const struct pcm_format *format)
+void rig_send_unseen(struct rig *rig, uint64_t sender, const struct pcm_format *format)
 {
     pthread_mutex_lock(&rig->script.lock);
     assert_true(rig->script.count < RIG_SCRIPT_MAX);
     rig->script.steps[rig->script.count++] = (struct rig_step){.sender = sender, .format = *format};
     pthread_mutex_unlock(&rig->script.lock);
+}
+
+void rig_send(struct rig *rig, uint64_t sender, const struct pcm_format *format)
+{
+    rig_send_unseen(rig, sender, format);
     rig_poke(rig);
 }
 

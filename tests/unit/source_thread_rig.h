@@ -33,6 +33,10 @@ struct rig_script {
     int watch_fd;                  /* 0: none */
     struct source_senders senders; /* as told last */
     bool loud;                     /* the blocks hold noise instead of silence */
+    int64_t rest_ns;               /* after a block it lets its fd rest for so long */
+    unsigned rests;                /* so many times */
+    int64_t patience_ns;           /* as told by then */
+    int64_t taken_ns;              /* when the last block was */
     atomic_int closed;
 };
 
@@ -52,8 +56,9 @@ struct source *rig_source_open(struct rig_script *script, enum source_kind kind)
 /* Wakes [src]; after a change of the script. */
 void rig_poke(struct rig *rig);
 
-/* A block of that sender. */
+/* A block of that sender. The second one is not told of by the source's fd. */
 void rig_send(struct rig *rig, uint64_t sender, const struct pcm_format *format);
+void rig_send_unseen(struct rig *rig, uint64_t sender, const struct pcm_format *format);
 
 /* Until [src] has taken all that was sent; a stop after that finds it written. */
 void rig_wait_taken(struct rig *rig);

@@ -351,6 +351,32 @@ static void held_up(void **state)
 }
 
 /* Another stream of the same guest's, or frames that are missing: no pause is needed to see it. */
+/* Chunks that are fetched when there is time for it are not late, and their times are theirs. */
+static void waited(void **state)
+{
+    (void)state;
+    struct guest at_once, patient;
+    guest_init(&at_once);
+    guest_init(&patient);
+    assert_int_equal(feed_patience_ns(patient.feed), 0);
+    feed_set_patience(patient.feed, 15 * MS);
+    assert_int_equal(feed_patience_ns(patient.feed), 15 * MS);
+    for (int i = 0; i < 3500; i++) { /* all that there is to learn of its lateness */
+        at_once.now_ns += CHUNK_NS;
+        const int64_t at_ns = at_once.now_ns, lies_ns = i % 3 * 5 * MS;
+        send_at(&at_once, at_ns, CHUNK, 0);
+        send(&patient, (struct block){.frames = CHUNK, .arrival_ns = at_ns, .waited_ns = lies_ns}, at_ns + lies_ns);
+        consume(&at_once);
+        consume(&patient);
+    }
+    assert_near(patient.view.hold_ns, at_once.view.hold_ns, 1.0);
+    assert_near(patient.view.frame, at_once.view.frame, 1e-6);
+    assert_near(patient.view.period_ns, at_once.view.period_ns, 1e-9);
+    assert_int_equal(patient.view.time_ns, at_once.view.time_ns);
+    guest_free(&at_once);
+    guest_free(&patient);
+}
+
 static void restart(void **state)
 {
     (void)state;
@@ -569,23 +595,15 @@ static void two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_formats),
-        cmocka_unit_test(starts),
-        cmocka_unit_test(bursts),
-        cmocka_unit_test(full_ring),
-        cmocka_unit_test(partly_full),
-        cmocka_unit_test(pause),
-        cmocka_unit_test(rare_look),
-        cmocka_unit_test(stall),
-        cmocka_unit_test(held_up),
-        cmocka_unit_test(restart),
-        cmocka_unit_test(early),
-        cmocka_unit_test(idle_time),
-        cmocka_unit_test(splice),
-        cmocka_unit_test(two_threads),
-        cmocka_unit_test(splice_is_not_louder),
-        cmocka_unit_test(soft_start),
-        cmocka_unit_test(soft_start_spares_the_quiet),
+        cmocka_unit_test(all_formats), cmocka_unit_test(starts),
+        cmocka_unit_test(bursts),      cmocka_unit_test(full_ring),
+        cmocka_unit_test(partly_full), cmocka_unit_test(pause),
+        cmocka_unit_test(rare_look),   cmocka_unit_test(stall),
+        cmocka_unit_test(held_up),     cmocka_unit_test(waited),
+        cmocka_unit_test(restart),     cmocka_unit_test(early),
+        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),
+        cmocka_unit_test(two_threads), cmocka_unit_test(splice_is_not_louder),
+        cmocka_unit_test(soft_start),  cmocka_unit_test(soft_start_spares_the_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

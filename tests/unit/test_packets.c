@@ -25,6 +25,7 @@
 struct packet {
     uint32_t from;
     uint16_t port;
+    int64_t ago_ns; /* it came so long before it is read */
     size_t size;
     uint8_t bytes[SCREAM_UDP_HEADER_BYTES + LONGEST];
 };
@@ -35,8 +36,10 @@ struct rig {
     struct packet queue[PACKETS_BATCH];
     unsigned queued;
     int64_t now_ns;
+    int64_t window_ns; /* in which the packets came */
     /* What the last drain() brought. */
     unsigned blocks, flags;
+    unsigned each[2 * PACKETS_BATCH]; /* block's flags */
     size_t bytes;
     uint8_t heard[2 * PACKETS_BATCH * (PAYLOAD + 32)];
     struct pcm_format format;
@@ -49,7 +52,7 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
         uint8_t *slot = packets_slot(batch, i);
         memcpy(slot, r->queue[i].bytes, r->queue[i].size);
         packets_take(&r->packets, batch, (struct in_addr){r->queue[i].from}, r->queue[i].port, slot, r->queue[i].size,
-                     now_ns, 0);
+                     now_ns - r->queue[i].ago_ns, r->window_ns);
     }
     r->queued = 0;
     packets_drained(&r->packets, now_ns);
@@ -80,6 +83,7 @@ static void queue_sized(struct rig *r, uint32_t from, uint16_t port, const struc
     assert_true(r->queued < PACKETS_BATCH && bytes <= LONGEST);
     struct packet *packet = &r->queue[r->queued++];
     packet->from = from;
+    packet->ago_ns = 0;
     packet->port = port;
     packet->size = SCREAM_UDP_HEADER_BYTES + bytes;
     scream_udp_build(packet->bytes, header);
@@ -115,7 +119,7 @@ static void drain(struct rig *r)
         assert_true(r->bytes + bytes <= sizeof r->heard);
         memcpy(r->heard + r->bytes, block.data, bytes);
         r->bytes += bytes;
-        r->blocks++;
+        r->each[r->blocks++] = block.flags;
         r->flags |= block.flags;
         r->format = block.format;
     }
@@ -396,6 +400,37 @@ static void test_the_clock_may_be_set(void **state)
     assert_int_equal(window_ns, 5 * MS);
 }
 
+/* What lay in the socket together was handed over together only where it came together. */
+static void test_only_a_burst_is_a_burst(void **state)
+{
+    static const struct {
+        int64_t ago_us[4], window_ns;
+        unsigned more; /* a bit for each but the last */
+    } rows[] = {
+        {{30, 20, 10, 0},          0,  7}, /* a timer's burst */
+        {{18000, 12000, 6000, 0},  0,  0}, /* 6 ms each, at their own pace */
+        {{18000, 12010, 12000, 0}, 0,  2},
+        {{12000, 8500, 6000, 0},   0,  2}, /* one came later than the next one should */
+        {{18000, 12000, 6000, 0},  MS, 7}, /* when they came is not known so well */
+    };
+    struct rig *r = *state;
+    queue_fill(r, PORT, &stereo, 1);
+    queue_fill(r, PORT, &stereo, 1);
+    drain(r);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        r->now_ns += 40 * MS;
+        r->window_ns = rows[i].window_ns;
+        for (unsigned k = 0; k < 4; k++) {
+            queue_fill(r, PORT, &stereo, 1);
+            r->queue[k].ago_ns = rows[i].ago_us[k] * 1000;
+        }
+        drain(r);
+        assert_int_equal(r->blocks, 4);
+        for (unsigned k = 0; k < 4; k++)
+            assert_int_equal(r->each[k], rows[i].more & 1u << k ? BLOCK_MORE : 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -413,6 +448,7 @@ int main(void)
         TEST(test_a_claimed_one_always_gets_in),
         TEST(test_a_late_claim_gets_in),
         TEST(test_the_clock_may_be_set),
+        TEST(test_only_a_burst_is_a_burst),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -440,6 +440,41 @@ static void late_start(void **state)
     rig_free(rig);
 }
 
+/* Room for lateness is told of where -t leaves some, once all is steady, and only then. */
+static void patience(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new_locked(&standard);
+    assert_int_equal(feed_patience_ns(rig->feed), 0); /* auto has none to spare */
+    rig_free(rig);
+
+    const struct playout_params roomy = {.quality = RESAMPLER_FASTEST, .latency_ns = 50 * RIG_MS};
+    rig = rig_new(&roomy);
+    rig_run(rig, 1.0);
+    assert_int_equal(feed_patience_ns(rig->feed), 0);
+    rig_run(rig, 19.0);
+    const int64_t half_ns = feed_patience_ns(rig->feed);
+    assert_in_range(half_ns, 5 * RIG_MS, (50 - 20) * RIG_MS / 2);
+    playout_set_latency(rig->playout, 500 * RIG_MS, 0);
+    rig_run(rig, 1.0);
+    assert_int_equal(feed_patience_ns(rig->feed), 0); /* on the way */
+    playout_set_latency(rig->playout, 40 * RIG_MS, 0);
+    rig_run(rig, 8.0);
+    assert_in_range(feed_patience_ns(rig->feed), 1, half_ns - 4 * RIG_MS);
+    playout_set_latency(rig->playout, 0, 0);
+    rig_run(rig, 0.1);
+    assert_int_equal(feed_patience_ns(rig->feed), 0);
+    rig_free(rig);
+
+    const struct playout_params vast = {.quality = RESAMPLER_FASTEST, .latency_ns = 1000 * RIG_MS};
+    rig = rig_new_locked(&vast);
+    assert_int_equal(feed_patience_ns(rig->feed), 20 * RIG_MS);
+    rig->paused = true;
+    rig_run(rig, 1.5);
+    assert_int_equal(feed_patience_ns(rig->feed), 0); /* what comes after a pause is wanted at once */
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +495,7 @@ int main(void)
         cmocka_unit_test(freewheel),
         cmocka_unit_test(garbage),
         cmocka_unit_test(late_start),
+        cmocka_unit_test(patience),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

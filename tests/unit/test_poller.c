@@ -17,6 +17,7 @@ struct guest {
     double period_ns, late_ns; /* each chunk is late by up to late_ns, evenly */
     int64_t start_ns;
     uint64_t random;
+    int64_t patience_ns; /* of whoever hears it; then each look comes as late as it may */
 };
 
 static int64_t complete_ns(const struct guest *guest, int64_t chunk)
@@ -41,7 +42,8 @@ static struct result run(struct poller *poller, const struct guest *guest, int64
     double sum = 0, squares = 0, delays = 0;
     int64_t seen = 0, now = poller->look_ns, last = now, looks = 0, judged = 0, timed = 0;
     while (seen < chunks) {
-        now = poller_next_ns(poller);
+        now = poller_next_ns(poller, guest->patience_ns);
+        now += poller->slack_ns;
         assert_true(now >= last + MS / 2);
         int64_t found = seen;
         while (complete_ns(guest, found + 1) <= now)
@@ -129,6 +131,29 @@ static void relaxed_looks(void **state)
     assert_true(r.late_max_ns <= 5 * MS / 2);
 }
 
+/* Where there is room most chunks are fetched with one look each, within what there is room for; the others tell the time
+ * as before. */
+static void patient_looks(void **state)
+{
+    (void)state;
+    struct poller poller;
+    struct guest guest = {.period_ns = 20e6, .late_ns = 1e6, .start_ns = SECOND, .patience_ns = 15 * MS};
+    poller_init(&poller, 8, 20 * MS, SECOND);
+    struct result r = run(&poller, &guest, 20000);
+    assert_near(r.timed, 0.2, 0.03);
+    assert_true(fabs(r.error_mean_ns) < 30e3);
+    assert_true(r.looks_per_chunk < 1.5);
+    assert_in_range(r.late_max_ns, 5 * MS, 10 * MS); /* a quarter of a chunk, and what its lateness comes to */
+    guest.patience_ns = 3 * MS;
+    poller_init(&poller, 8, 20 * MS, SECOND);
+    r = run(&poller, &guest, 20000);
+    assert_near(r.timed, 0.2, 0.03);
+    assert_true(r.late_max_ns <= 5 * MS);
+    guest.patience_ns = MS; /* not worth it */
+    poller_init(&poller, 8, 20 * MS, SECOND);
+    assert_near(run(&poller, &guest, 20000).timed, 0.6, 0.03);
+}
+
 /* A coarse timer's pattern of early and late averages out only where all of it is timed. */
 static void uneven_guest(void **state)
 {
@@ -167,7 +192,7 @@ static void idle_backs_off(void **state)
     unsigned looks = 0;
     poller_seen(&poller, MS, 0, 1);
     while (now < 90 * SECOND) {
-        int64_t next = poller_next_ns(&poller);
+        int64_t next = poller_next_ns(&poller, 0);
         int64_t wait = next - now, idle = now - MS;
         if (idle > 20 * MS && idle < 2 * SECOND)
             assert_in_range(wait, MS / 2, 3 * MS / 2);
@@ -188,7 +213,7 @@ static void idle_backs_off(void **state)
     assert_true(a.coarse);
     assert_int_equal(a.window_ns, 20 * MS);
     assert_int_equal(a.arrival_ns, now - 10 * MS);
-    assert_true(poller_next_ns(&poller) <= now + 20 * MS);
+    assert_true(poller_next_ns(&poller, 0) <= now + 20 * MS);
 }
 
 /* This process, or the machine, stood still: the prediction is a better guess than the middle of the window. */
@@ -219,12 +244,12 @@ static void guest_caught_up(void **state)
     int64_t last = poller.look_ns, now = last;
     while (now < guest.start_ns + 1010 * 20 * MS + MS) {
         last = now;
-        now = poller_next_ns(&poller);
+        now = poller_next_ns(&poller, 0);
         poller_missed(&poller, now);
     }
     struct poller_arrival a = poller_seen(&poller, now, last, 10);
     assert_false(a.coarse);
-    int64_t next = poller_next_ns(&poller) - complete_ns(&guest, 1011);
+    int64_t next = poller_next_ns(&poller, 0) - complete_ns(&guest, 1011);
     assert_true(next < 0 && next > -4 * MS);
 }
 
@@ -241,7 +266,7 @@ static void caught_up_in_two(void **state)
     poller_seen(&poller, stalled, stalled - MS, 1);
     poller_missed(&poller, stalled + 15 * MS);
     poller_seen(&poller, stalled + 16 * MS, stalled + 15 * MS, 5);
-    int64_t next = poller_next_ns(&poller) - complete_ns(&guest, 1007);
+    int64_t next = poller_next_ns(&poller, 0) - complete_ns(&guest, 1007);
     assert_true(next < 0);
 }
 
@@ -254,21 +279,23 @@ static void seeds_differ(void **state)
     poller_init(&c, 1, 20 * MS, 0);
     unsigned same = 0;
     for (unsigned i = 0; i < 100; i++) {
-        int64_t at = poller_next_ns(&a);
-        assert_int_equal(at, poller_next_ns(&c));
-        same += at == poller_next_ns(&b);
+        int64_t at = poller_next_ns(&a, 0);
+        assert_int_equal(at, poller_next_ns(&c, 0));
+        same += at == poller_next_ns(&b, 0);
     }
     assert_true(same < 5);
     poller_init(&a, 0, 20 * MS, 0); /* a seed of 0 dithers too */
-    assert_int_not_equal(poller_next_ns(&a), poller_next_ns(&a));
+    assert_int_not_equal(poller_next_ns(&a, 0), poller_next_ns(&a, 0));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unbiased_and_cheap),  cmocka_unit_test(late_chunks),     cmocka_unit_test(relaxed_looks),
-        cmocka_unit_test(uneven_guest),        cmocka_unit_test(short_chunks),    cmocka_unit_test(idle_backs_off),
-        cmocka_unit_test(stopped_for_a_while), cmocka_unit_test(guest_caught_up), cmocka_unit_test(caught_up_in_two),
+        cmocka_unit_test(unbiased_and_cheap), cmocka_unit_test(late_chunks),
+        cmocka_unit_test(relaxed_looks),      cmocka_unit_test(patient_looks),
+        cmocka_unit_test(uneven_guest),       cmocka_unit_test(short_chunks),
+        cmocka_unit_test(idle_backs_off),     cmocka_unit_test(stopped_for_a_while),
+        cmocka_unit_test(guest_caught_up),    cmocka_unit_test(caught_up_in_two),
         cmocka_unit_test(seeds_differ),
     };
     return cmocka_run_group_tests_name("poller", tests, NULL, NULL);

@@ -210,6 +210,56 @@ static void test_counters(void **state)
     rig_tear_down(&rig);
 }
 
+/* Until the source has begun so many rests. When its last block was taken. */
+static int64_t wait_rests(struct rig *rig, unsigned rests)
+{
+    for (int64_t end_ns = rig_clock_ns() + RIG_WAIT_MS * INT64_C(1000000);; poll(NULL, 0, 1)) {
+        pthread_mutex_lock(&rig->script.lock);
+        unsigned begun = rig->script.rests;
+        int64_t taken_ns = rig->script.taken_ns;
+        pthread_mutex_unlock(&rig->script.lock);
+        if (begun >= rests)
+            return taken_ns;
+        assert_true(rig_clock_ns() < end_ns);
+    }
+}
+
+/* A source is told the least patience of those who hear it. The rest that it takes is kept, whatever its fd says, and ends
+ * also where that says nothing. */
+static void test_rest(void **state)
+{
+    (void)state;
+    const int64_t rest_ns = 30 * INT64_C(1000000);
+    struct rig rig;
+    rig_set_up(&rig, SOURCE_UDP, &(struct source_thread_params){0});
+    rig_expect(&rig, SOURCE_EVENT_STATUS, 0);
+    struct feed *feeds[2];
+    for (unsigned i = 0; i < 2; i++) {
+        rig_send(&rig, 1 + i, &rig_dvd);
+        feeds[i] = rig_expect(&rig, SOURCE_EVENT_FEED_NEW, RIG_SKIP_PAUSES).feed;
+        feed_set_patience(feeds[i], 7 - i);
+    }
+    rig_wait_taken(&rig);
+    pthread_mutex_lock(&rig.script.lock);
+    rig.script.rest_ns = rest_ns;
+    pthread_mutex_unlock(&rig.script.lock);
+    rig_send(&rig, 1, &rig_dvd);
+    int64_t taken_ns = wait_rests(&rig, 1);
+    for (unsigned i = 1; i < 4; i++) {
+        if (i % 2)
+            rig_send(&rig, 1, &rig_dvd);
+        else
+            rig_send_unseen(&rig, 1, &rig_dvd);
+        int64_t next_ns = wait_rests(&rig, i + 1);
+        assert_true(next_ns >= taken_ns + rest_ns);
+        taken_ns = next_ns;
+    }
+    assert_int_equal(rig.script.patience_ns, 6);
+    rig_tear_down(&rig);
+    feed_destroy(feeds[0]);
+    feed_destroy(feeds[1]);
+}
+
 static void test_watch_fd(void **state)
 {
     (void)state;
@@ -243,7 +293,8 @@ int main(void)
         cmocka_unit_test(test_status_first),    cmocka_unit_test(test_feed_per_sender),
         cmocka_unit_test(test_format_change),   cmocka_unit_test(test_format_change_is_soft),
         cmocka_unit_test(test_idle_and_active), cmocka_unit_test(test_sink),
-        cmocka_unit_test(test_counters),        cmocka_unit_test(test_watch_fd),
+        cmocka_unit_test(test_counters),        cmocka_unit_test(test_rest),
+        cmocka_unit_test(test_watch_fd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

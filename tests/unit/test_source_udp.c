@@ -64,6 +64,37 @@ static void starts_with_two(void **state)
     assert_int_equal(r->heard[0].first_byte, 2);
 }
 
+/* With room for lateness the socket is left alone for a while, and what came meanwhile has waited. Not without, nor where
+ * packets come in such numbers that the socket might overflow. */
+static void rests_where_there_is_room(void **state)
+{
+    struct rig *r = *state;
+    rig_wait(r, 0);
+    rig_start(r, 0, &rig_stereo);
+    assert_int_equal(r->source->rest_ns, 0);
+    r->source->patience_ns = 10 * RIG_MS;
+    r->now_ns += RIG_SECOND; /* beyond the kernel's times: each packet came when the socket was read last */
+    for (unsigned i = 0; i < 3; i++) {
+        rig_send(r, 0, &rig_stereo, 1152, 1);
+        rig_drain(r);
+        assert_int_equal(r->count, 1);
+        assert_int_equal(r->source->rest_ns, r->now_ns + 10 * RIG_MS);
+        assert_int_equal(r->heard[0].block.waited_ns, i > 0 ? 10 * RIG_MS : 0);
+        r->now_ns += 10 * RIG_MS + (i > 0) * RIG_MS; /* woken later than it was to be is late */
+    }
+    rig_drain(r);
+    assert_int_equal(r->source->rest_ns, 0); /* what comes next is to wake it */
+    for (unsigned i = 0; i < 17; i++)
+        rig_send(r, 0, &rig_stereo, 1152, 1);
+    rig_drain(r);
+    assert_int_equal(r->count, 17);
+    assert_int_equal(r->source->rest_ns, 0);
+    r->source->patience_ns = 0;
+    rig_send(r, 0, &rig_stereo, 1152, 1);
+    rig_drain(r);
+    assert_int_equal(r->source->rest_ns, 0);
+}
+
 static void readable_when_it_should_be(void **state)
 {
     struct rig *r = *state;
@@ -413,13 +444,21 @@ int main(void)
 {
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
-        RIGGED(starts_with_two),    RIGGED(readable_when_it_should_be),
-        RIGGED(bursts_of_several),  RIGGED(a_new_stream_within_a_burst),
-        RIGGED(odd_packet_out),     RIGGED(frames_straddle),
-        RIGGED(less_than_a_frame),  RIGGED(gaps),
-        RIGGED(sizes_and_formats),  RIGGED(garbage),
-        RIGGED(only_from),          RIGGED(claims),
-        RIGGED(a_header_by_chance), RIGGED(the_buffer_lasts),
+        RIGGED(starts_with_two),
+        RIGGED(rests_where_there_is_room),
+        RIGGED(readable_when_it_should_be),
+        RIGGED(bursts_of_several),
+        RIGGED(a_new_stream_within_a_burst),
+        RIGGED(odd_packet_out),
+        RIGGED(frames_straddle),
+        RIGGED(less_than_a_frame),
+        RIGGED(gaps),
+        RIGGED(sizes_and_formats),
+        RIGGED(garbage),
+        RIGGED(only_from),
+        RIGGED(claims),
+        RIGGED(a_header_by_chance),
+        RIGGED(the_buffer_lasts),
     };
     return cmocka_run_group_tests_name("source_udp", tests, NULL, NULL);
 }
