@@ -2,9 +2,9 @@
 #include "receiver/source_thread.h"
 
 #include "receiver/source_queue.h"
+#include "receiver/source_wait.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,20 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MS_NS      INT64_C(1000000)
-#define SECOND_NS  INT64_C(1000000000)
-#define GONE_NS    (600 * SECOND_NS)
-#define RETRY_NS   (50 * MS_NS)  /* the queue was full */
-#define SOFT_NS    SECOND_NS     /* another format so soon after sound begins softly */
-#define FORMAT_NS  (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
-#define BUSY_NS    (10 * MS_NS)  /* without sleep; then one is due, for the kernel's real-time limit and for others */
-#define NAP_NS     (MS_NS / 10)
-#define GATHER_NS  (MS_NS / 2)
-#define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
-#define ROUND_MAX  128          /* blocks of one source before it is the others' turn */
-#define FRUITLESS  16           /* times a readable fd brought nothing */
-#define PENALTY_NS (2 * MS_NS)
-#define COUNT_NS   SECOND_NS /* between two events about a source's counters */
+#define MS_NS     INT64_C(1000000)
+#define SECOND_NS INT64_C(1000000000)
+#define GONE_NS   (600 * SECOND_NS)
+#define RETRY_NS  (50 * MS_NS)  /* the queue was full */
+#define SOFT_NS   SECOND_NS     /* another format so soon after sound begins softly */
+#define FORMAT_NS (100 * MS_NS) /* a sender may change its format this often: each change is a new feed */
+#define ROUND_MAX 128           /* blocks of one source before it is the others' turn */
+#define COUNT_NS  SECOND_NS     /* between two events about a source's counters */
 
 /* One sender. `feed` is borrowed: main owns it from SOURCE_EVENT_FEED_NEW on. */
 struct slot {
@@ -39,22 +33,9 @@ struct slot {
     bool idle; /* as main was told last */
 };
 
-struct input {
-    struct source *source;
-    unsigned number; /* for main */
-    struct source_status told;
-    bool told_any;
-    struct source_counters counted; /* as main was told last */
-    int64_t counted_ns;
-    bool more;     /* it had not said all when it was the others' turn */
-    bool readable; /* its fd, unless that is ignored */
-    unsigned fruitless;
-    int64_t ignore_fd_until_ns;
-};
-
 struct source_thread {
     bool used[SOURCE_THREAD_SOURCES_MAX]; /* [main] numbers */
-    struct input inputs[SOURCE_THREAD_SOURCES_MAX];
+    struct source_input inputs[SOURCE_THREAD_SOURCES_MAX];
     unsigned input_count;
     struct source_sink sink;
     bool has_sink;
@@ -70,7 +51,7 @@ struct source_thread {
     int sink_error;
     unsigned sink_source;
     uint64_t sink_sender;
-    int64_t awake_since_ns;
+    struct source_wait wait;
     bool retry; /* something could not be posted */
 
     pthread_t thread;
@@ -102,7 +83,7 @@ static bool has_room(struct source_thread *t)
 }
 
 /* Shared memory is one guest, and somebody named its file. */
-static bool is_claimed(const struct input *input, const struct block *block)
+static bool is_claimed(const struct source_input *input, const struct block *block)
 {
     return block->sender.claimed || input->source->kind == SOURCE_SHM;
 }
@@ -134,7 +115,7 @@ static void free_slot(struct source_thread *t, struct slot *slot)
 }
 
 /* A feed for the block's sender and format. NULL: not now, the block is dropped. */
-static struct feed *new_feed(struct source_thread *t, struct slot *slot, const struct input *input,
+static struct feed *new_feed(struct source_thread *t, struct slot *slot, const struct source_input *input,
                              const struct block *block, int64_t now_ns)
 {
     struct feed *feed;
@@ -158,7 +139,8 @@ static struct feed *new_feed(struct source_thread *t, struct slot *slot, const s
     return feed;
 }
 
-static void write_feed(struct source_thread *t, const struct input *input, const struct block *block, int64_t now_ns)
+static void write_feed(struct source_thread *t, const struct source_input *input, const struct block *block,
+                       int64_t now_ns)
 {
     unsigned source = input->number;
     struct slot *slot = find_slot(t, source, block->sender.id);
@@ -214,7 +196,7 @@ static int64_t patience_ns(const struct source_thread *t, unsigned source)
 }
 
 /* Returns the number of blocks. */
-static unsigned run_source(struct source_thread *t, const struct input *input)
+static unsigned run_source(struct source_thread *t, const struct source_input *input)
 {
     struct source *source = input->source;
     for (unsigned blocks = 0; blocks < ROUND_MAX; blocks++) {
@@ -243,7 +225,7 @@ static int64_t tell(struct source_thread *t, int64_t now_ns)
     int64_t wake_ns = INT64_MAX;
     t->retry = t->due != NULL;
     for (unsigned i = 0; i < t->input_count; i++) {
-        struct input *input = &t->inputs[i];
+        struct source_input *input = &t->inputs[i];
         if (input->told_any && same_status(&input->told, &input->source->status))
             continue;
         struct source_event event = {
@@ -297,7 +279,7 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
 {
     int64_t wake_ns = INT64_MAX;
     for (unsigned i = 0; i < t->input_count; i++) {
-        struct input *input = &t->inputs[i];
+        struct source_input *input = &t->inputs[i];
         const struct source_counters *counters = &input->source->counters;
         if (same_trouble(counters, &input->counted))
             continue;
@@ -313,80 +295,7 @@ static int64_t tell_counters(struct source_thread *t, int64_t now_ns)
     return wake_ns;
 }
 
-static int64_t watch_from_ns(const struct input *input)
-{
-    int64_t rest_ns = input->source->rest_ns;
-    return input->ignore_fd_until_ns > rest_ns ? input->ignore_fd_until_ns : rest_ns;
-}
-
-/* When a source has to be called at the latest. */
-static int64_t latest_ns(const struct source *source)
-{
-    return source->wake_ns == INT64_MAX ? INT64_MAX : source->wake_ns + source->slack_ns;
-}
-
-/* Waking up costs far more than looking at a ring. Where others are due within half a millisecond, all wait for the last
- * of them: of 16 rings, 1000 wake-ups a second instead of 1700. */
-static int64_t gather(const struct source_thread *t, int64_t wake_ns)
-{
-    int64_t together_ns = wake_ns;
-    for (unsigned i = 0; i < t->input_count; i++) {
-        int64_t due_ns = t->inputs[i].source->wake_ns;
-        if (due_ns > together_ns && due_ns - wake_ns <= GATHER_NS)
-            together_ns = due_ns;
-    }
-    return together_ns;
-}
-
-/* Sleeps until `wake_ns`, an fd or a word from main; marks whose fds are readable. */
-static void wait_for_work(struct source_thread *t, int64_t wake_ns, bool more)
-{
-    struct pollfd fds[2 * SOURCE_THREAD_SOURCES_MAX + 1];
-    bool *marks[2 * SOURCE_THREAD_SOURCES_MAX + 1];
-    nfds_t count = 0;
-    fds[count++] = (struct pollfd){.fd = t->queue.wake_fd, .events = POLLIN};
-    int64_t now_ns = clock_ns();
-    for (unsigned i = 0; i < t->input_count; i++) {
-        struct input *input = &t->inputs[i];
-        int64_t watch_ns = watch_from_ns(input);
-        bool ignore = input->source->fd < 0 || now_ns < watch_ns;
-        input->readable = false;
-        if (!ignore) {
-            marks[count] = &input->readable;
-            fds[count++] = (struct pollfd){.fd = input->source->fd, .events = POLLIN};
-        }
-        if (input->source->fd >= 0 && ignore && watch_ns < wake_ns)
-            wake_ns = watch_ns;
-        if (latest_ns(input->source) < wake_ns)
-            wake_ns = latest_ns(input->source);
-        if (input->source->watch_fd > 0) {
-            input->source->watch_ready = false;
-            marks[count] = &input->source->watch_ready;
-            fds[count++] = (struct pollfd){.fd = input->source->watch_fd, .events = POLLIN};
-        }
-    }
-
-    wake_ns = gather(t, wake_ns);
-    int64_t left_ns = wake_ns - now_ns < MIN_NS ? MIN_NS : wake_ns - now_ns;
-    if (more)
-        left_ns = 0;
-    struct timespec timeout = {.tv_sec = left_ns / SECOND_NS, .tv_nsec = left_ns % SECOND_NS};
-    int ready = ppoll(fds, count, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
-    int64_t after_ns = clock_ns();
-    if (after_ns - now_ns >= MIN_NS) {
-        t->awake_since_ns = after_ns;
-    } else if (after_ns - t->awake_since_ns > BUSY_NS) {
-        struct timespec nap = {.tv_nsec = NAP_NS};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
-        t->awake_since_ns = clock_ns();
-    }
-    if (ready > 0 && fds[0].revents)
-        source_queue_drain(t->queue.wake_fd);
-    for (nfds_t i = 1; i < count && ready > 0; i++)
-        *marks[i] = fds[i].revents != 0;
-}
-
-static struct input *find_input(struct source_thread *t, unsigned number)
+static struct source_input *find_input(struct source_thread *t, unsigned number)
 {
     for (unsigned i = 0; i < t->input_count; i++) {
         if (t->inputs[i].number == number)
@@ -413,7 +322,8 @@ static bool let_go(struct source_thread *t, const struct source_command *command
     return true;
 }
 
-static void set_senders(struct source_thread *t, const struct input *input, const struct source_senders *senders)
+static void set_senders(struct source_thread *t, const struct source_input *input,
+                        const struct source_senders *senders)
 {
     if (input->source->ops->set_senders)
         input->source->ops->set_senders(input->source, senders);
@@ -433,10 +343,10 @@ static void set_senders(struct source_thread *t, const struct input *input, cons
 /* False: not now. */
 static bool run_command(struct source_thread *t, const struct source_command *command)
 {
-    struct input *input = find_input(t, command->number);
+    struct source_input *input = find_input(t, command->number);
     switch (command->type) {
     case COMMAND_ADD:
-        t->inputs[t->input_count++] = (struct input){.source = command->source, .number = command->number};
+        t->inputs[t->input_count++] = (struct source_input){.source = command->source, .number = command->number};
         return true;
     case COMMAND_SENDERS:
         set_senders(t, input, &command->senders);
@@ -468,33 +378,20 @@ static void run_commands(struct source_thread *t)
     }
 }
 
-/* Has it anything to do? */
-static bool is_due(const struct input *input, int64_t now_ns)
-{
-    const struct source *source = input->source;
-    return input->more || input->readable || source->watch_ready || source->wake_ns <= now_ns ||
-           (source->rest_ns > 0 && source->rest_ns <= now_ns);
-}
-
 /* Lets each source that has something to do say it. Returns whether one of them was interrupted. */
 static bool run_sources(struct source_thread *t)
 {
     bool more = false;
     int64_t now_ns = clock_ns();
     for (unsigned i = 0; i < t->input_count; i++) {
-        struct input *input = &t->inputs[i];
-        if (!is_due(input, now_ns))
+        struct source_input *input = &t->inputs[i];
+        if (!source_input_due(input, now_ns))
             continue;
         unsigned blocks = run_source(t, input);
         now_ns = clock_ns();
         input->more = blocks == ROUND_MAX;
         more = more || input->more;
-        /* A flood of garbage, or an fd in error, must not keep a processor busy. */
-        input->fruitless = input->readable && !blocks ? input->fruitless + 1 : 0;
-        if (input->fruitless >= FRUITLESS) {
-            input->ignore_fd_until_ns = now_ns + PENALTY_NS;
-            input->fruitless = FRUITLESS - 1;
-        }
+        source_input_ran(input, blocks > 0, now_ns);
     }
     return more;
 }
@@ -507,13 +404,15 @@ static void *source_thread_main(void *arg)
     prctl(PR_SET_TIMERSLACK, 1ul);
     atomic_store(&t->tid, gettid());
     source_queue_wake_main(&t->queue);
-    t->awake_since_ns = clock_ns();
+    t->wait.awake_since_ns = clock_ns();
 
     while (!atomic_load_explicit(&t->stop, memory_order_acquire)) {
         run_commands(t);
         bool more = run_sources(t);
         int64_t now_ns = clock_ns(), wake_ns = tell(t, now_ns), count_ns = tell_counters(t, now_ns);
-        wait_for_work(t, count_ns < wake_ns ? count_ns : wake_ns, more);
+        if (source_wait(&t->wait, t->inputs, t->input_count, t->queue.wake_fd,
+                        count_ns < wake_ns ? count_ns : wake_ns, more))
+            source_queue_drain(t->queue.wake_fd);
     }
     return NULL;
 }
