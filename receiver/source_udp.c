@@ -249,6 +249,17 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
         packets_drained(&s->packets, now_ns);
 }
 
+/* Where there is room, what comes is read together: each wake-up costs more than the packets. A part of the time that the
+ * kernel's buffer lasts, at most. */
+static void rest(struct source_udp *s, int64_t now_ns)
+{
+    int64_t rest_ns = s->fed && s->stamped ? s->base.patience_ns : 0;
+    int64_t most_ns = s->base.counters.buffer_ns / 4;
+    if (most_ns > 0 && rest_ns > most_ns)
+        rest_ns = most_ns;
+    s->base.rest_ns = rest_ns > 0 ? now_ns + rest_ns : 0;
+}
+
 static int source_udp_next(struct source *source, struct block *block, int64_t now_ns)
 {
     struct source_udp *s = (struct source_udp *)source;
@@ -263,9 +274,7 @@ static int source_udp_next(struct source *source, struct block *block, int64_t n
     } else {
         doubt_silence(s, now_ns);
         renew(s, now_ns);
-        /* Whoever has room gets what comes by then at once: each wake-up costs more than the packets. */
-        bool rests = s->fed && s->stamped && source->patience_ns > 0;
-        source->rest_ns = rests ? now_ns + source->patience_ns : 0;
+        rest(s, now_ns);
         /* What was read ahead has left the socket: fd will not wake us for it. */
         source->wake_ns = s->packets.ahead_ready ? now_ns : idle_until_ns(s);
     }

@@ -89,6 +89,10 @@ static void rests_where_there_is_room(void **state)
     rig_drain(r);
     assert_int_equal(r->count, 17);
     assert_int_equal(r->source->rest_ns, 0);
+    r->source->counters.buffer_ns = 16 * RIG_MS; /* a small buffer and a fast stream */
+    rig_send(r, 0, &rig_stereo, 1152, 1);
+    rig_drain(r);
+    assert_int_equal(r->source->rest_ns, r->now_ns + 4 * RIG_MS);
     r->source->patience_ns = 0;
     rig_send(r, 0, &rig_stereo, 1152, 1);
     rig_drain(r);
