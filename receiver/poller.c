@@ -29,7 +29,7 @@
 #define RELAXED_LEAD_NS (1.0 * MS) /* late_ns is the end of a window, and most chunks come before it */
 #define RELAXED_SHARE   0.4
 #define PATIENT_NS      (2.0 * MS)
-#define PATIENT_SHARE   0.8
+#define PATIENT_SHARE   0.8 /* the ratio is steady within 5 ppm instead of 3: a hundredth of a cent */
 
 void poller_init(struct poller *poller, uint64_t seed, int64_t period_ns, int64_t now_ns)
 {

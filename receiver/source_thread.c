@@ -183,7 +183,7 @@ static void write_sink(struct source_thread *t, unsigned source, const struct bl
     t->sink_open = t->sink_error >= 0;
 }
 
-/* What everybody who hears this source has room for. */
+/* What everybody who hears this source has room for; nobody, none. */
 static int64_t patience_ns(const struct source_thread *t, unsigned source)
 {
     int64_t least_ns = INT64_MAX;
@@ -192,7 +192,7 @@ static int64_t patience_ns(const struct source_thread *t, unsigned source)
         if (slot->feed && slot->source == source && !slot->idle && feed_patience_ns(slot->feed) < least_ns)
             least_ns = feed_patience_ns(slot->feed);
     }
-    return least_ns;
+    return least_ns == INT64_MAX ? 0 : least_ns;
 }
 
 /* Returns the number of blocks. */

@@ -148,6 +148,19 @@ void rig_send(struct rig *rig, uint64_t sender, const struct pcm_format *format)
     rig_poke(rig);
 }
 
+int64_t rig_wait_rests(struct rig *rig, unsigned rests)
+{
+    for (int64_t end_ns = rig_clock_ns() + RIG_WAIT_MS * INT64_C(1000000);; poll(NULL, 0, 1)) {
+        pthread_mutex_lock(&rig->script.lock);
+        unsigned begun = rig->script.rests;
+        int64_t taken_ns = rig->script.taken_ns;
+        pthread_mutex_unlock(&rig->script.lock);
+        if (begun >= rests)
+            return taken_ns;
+        assert_true(rig_clock_ns() < end_ns);
+    }
+}
+
 void rig_wait_taken(struct rig *rig)
 {
     for (unsigned left = 1; left;) {

@@ -60,6 +60,9 @@ void rig_poke(struct rig *rig);
 void rig_send(struct rig *rig, uint64_t sender, const struct pcm_format *format);
 void rig_send_unseen(struct rig *rig, uint64_t sender, const struct pcm_format *format);
 
+/* Until the source has begun so many rests. When its last block was taken. */
+int64_t rig_wait_rests(struct rig *rig, unsigned rests);
+
 /* Until [src] has taken all that was sent; a stop after that finds it written. */
 void rig_wait_taken(struct rig *rig);
 

@@ -210,20 +210,6 @@ static void test_counters(void **state)
     rig_tear_down(&rig);
 }
 
-/* Until the source has begun so many rests. When its last block was taken. */
-static int64_t wait_rests(struct rig *rig, unsigned rests)
-{
-    for (int64_t end_ns = rig_clock_ns() + RIG_WAIT_MS * INT64_C(1000000);; poll(NULL, 0, 1)) {
-        pthread_mutex_lock(&rig->script.lock);
-        unsigned begun = rig->script.rests;
-        int64_t taken_ns = rig->script.taken_ns;
-        pthread_mutex_unlock(&rig->script.lock);
-        if (begun >= rests)
-            return taken_ns;
-        assert_true(rig_clock_ns() < end_ns);
-    }
-}
-
 /* A source is told the least patience of those who hear it. The rest that it takes is kept, whatever its fd says, and ends
  * also where that says nothing. */
 static void test_rest(void **state)
@@ -244,13 +230,13 @@ static void test_rest(void **state)
     rig.script.rest_ns = rest_ns;
     pthread_mutex_unlock(&rig.script.lock);
     rig_send(&rig, 1, &rig_dvd);
-    int64_t taken_ns = wait_rests(&rig, 1);
+    int64_t taken_ns = rig_wait_rests(&rig, 1);
     for (unsigned i = 1; i < 4; i++) {
         if (i % 2)
             rig_send(&rig, 1, &rig_dvd);
         else
             rig_send_unseen(&rig, 1, &rig_dvd);
-        int64_t next_ns = wait_rests(&rig, i + 1);
+        int64_t next_ns = rig_wait_rests(&rig, i + 1);
         assert_true(next_ns >= taken_ns + rest_ns);
         taken_ns = next_ns;
     }

@@ -65,6 +65,19 @@ static void test_full(void **state)
     struct source_event full = rig_expect(&rig, SOURCE_EVENT_FULL, RIG_SKIP_PAUSES);
     assert_int_equal(full.sender.id, 1000 + SOURCE_THREAD_STRANGERS_MAX);
 
+    /* What nobody plays has no room for lateness either. */
+    struct rig other = {
+        .script = {.rest_ns = 1, .patience_ns = -1}
+    };
+    assert_int_equal(pthread_mutex_init(&other.script.lock, NULL), 0);
+    struct source *source = rig_source_open(&other.script, SOURCE_UDP);
+    other.poke_fd = dup(source->fd);
+    assert_int_equal(source_thread_add(rig.thread, source), 1);
+    rig_expect(&rig, SOURCE_EVENT_STATUS, RIG_SKIP_PAUSES);
+    rig_send(&other, 1, &rig_dvd);
+    rig_wait_rests(&other, 1);
+    assert_int_equal(other.script.patience_ns, 0);
+
     /* There is always room for one that somebody wants, but no more for strangers than before. */
     rig_send(&rig, RIG_CLAIMED, &rig_dvd);
     rig_send(&rig, 2000, &rig_dvd);
@@ -79,6 +92,8 @@ static void test_full(void **state)
     for (unsigned i = 0; i <= SOURCE_THREAD_STRANGERS_MAX; i++)
         feed_destroy(feeds[i]);
     rig_tear_down(&rig);
+    close(other.poke_fd);
+    pthread_mutex_destroy(&other.script.lock);
 }
 
 static void test_claimed_stays(void **state)
