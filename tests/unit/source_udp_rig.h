@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The real source on loopback: what is sent has arrived when send returns. Each sender has an address of its own out
- * of 127.0.0.0/8. Time is the test's: the kernel's receive times are clamped between two drains.
+ * of 127.0.0.0/8. Time is the test's: to the kernel's receive times it is the future, so that a packet counts as having
+ * come at the last drain.
  */
 #ifndef EARSHOT_TESTS_SOURCE_UDP_RIG_H
 #define EARSHOT_TESTS_SOURCE_UDP_RIG_H
