@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The program's own cost, without a sound server: so many guests over shared memory, each written by a process of its
-own, into the simulated device of backend null; playing, and half a minute after the guests have ended.
+own, into the simulated device of backend null; playing, and half a minute after the guests have ended. Beside it what
+as many resamplers cost alone, so that the machine's own speed can be told from the program's.
 
 streams.py [--guests N ...] [--seconds S] [--qualities NAME ...] [--no-idle]
 """
@@ -9,10 +10,19 @@ import argparse
 
 import figures
 import harness
-from cpu import IDLE_SETTLE_S, measure
+from cpu import IDLE_SETTLE_S, KNOWN_S, measure
 
+PERIOD = 256
+ARITHMETIC_S = 5
 LIMIT_GUESTS = 64
 LIMIT_PERCENT = 45.0  # of a core, at the quality "fastest"
+
+
+def arithmetic(session, count, quality):
+    """Percent of a core that so many resamplers take, and nothing else, while the guests' own processes run as well."""
+    cost = session.run(harness.built("earshot-resampler-cost"), quality, str(PERIOD), str(count), str(ARITHMETIC_S),
+                       seconds=4 * ARITHMETIC_S + 30)
+    return float(cost) * count
 
 
 def playing(session, count, quality, options):
@@ -20,15 +30,17 @@ def playing(session, count, quality, options):
     guests = []
     for i in range(count):
         name = f"guest{i}"
-        session.config(name, shm=session.ring(name), backend="null", target="period=256", latency=60, quality=quality)
+        session.config(name, shm=session.ring(name), backend="null", target=f"period={PERIOD}", latency=60, quality=quality)
         guests.append(session.guest("--shm", session.ring(name), "--jitter", 2, name=name)[0])
     earshot = session.earshot()
     harness.wait_for("the streams", lambda: len([s for s in session.status() or () if s["frames"] > 0]) == count, 30)
-    percent, wakeups, parts = measure(earshot, options.seconds, settle=5)
+    percent, wakeups, parts = measure(earshot, options.seconds, settle=KNOWN_S)
+    alone = arithmetic(session, count, quality)
     underruns = sum(stream["underruns"] for stream in session.status())
-    row = {"guests": count, "quality": quality, "percent": percent, "wakeups": wakeups, "underruns": underruns}
+    row = {"guests": count, "quality": quality, "percent": percent, "wakeups": wakeups, "underruns": underruns,
+           "arithmetic": alone}
     print(f"  {count:2} guests, {quality}: {percent:.2f} % of a core, {percent / count:.3f} % each, "
-          f"{wakeups:.0f} wake-ups a second, {underruns} drop-outs\n          {parts}", flush=True)
+          f"{wakeups:.0f} wake-ups a second, {underruns} drop-outs; resamplers alone {alone:.2f} %\n          {parts}", flush=True)
     for guest in guests:
         guest.end()
     if not options.no_idle and quality == "fastest":
