@@ -295,16 +295,17 @@ static void fill(struct packets *p, struct packet_batch *batch, int64_t now_ns)
         p->drained = false;
 }
 
-/* Does this block's sender follow on it at once, in this batch from `from` on? Packets of its own pace that lay in the
- * socket together are no burst, where it is known when they came. */
-static bool follows(const struct packet_batch *batch, unsigned from, const struct block *block)
+/* Does this block's sender follow on it at once, in this batch from `from` on? What is read together counts as handed over
+ * together, and as late as its first packet, once; but packets at their own pace that were left to lie are no burst, where
+ * it is known when they came. */
+static bool follows(const struct packet_batch *batch, unsigned from, const struct block *block, bool rested)
 {
     int64_t unit_ns = (int64_t)block->frames * 1000000000 / block->format.rate;
     int64_t burst_ns = unit_ns / 2 > BURST_NS ? unit_ns / 2 : BURST_NS;
     for (unsigned i = from; i < batch->count; i++) {
         const struct block *next = &batch->blocks[i];
         if (next->sender.id == block->sender.id)
-            return next->window_ns > 0 || next->arrival_ns - block->arrival_ns < burst_ns;
+            return !rested || next->window_ns > 0 || next->arrival_ns - block->arrival_ns < burst_ns;
     }
     return false;
 }
@@ -315,7 +316,7 @@ static void mark_bursts(struct packets *p)
     struct packet_batch *batch = p->current;
     for (unsigned i = 0; i < batch->count; i++) {
         struct block *block = &batch->blocks[i];
-        if (follows(batch, i + 1, block) || (p->ahead_ready && follows(p->ahead, 0, block)))
+        if (follows(batch, i + 1, block, p->rested) || (p->ahead_ready && follows(p->ahead, 0, block, p->rested)))
             block->flags |= BLOCK_MORE;
     }
 }

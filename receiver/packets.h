@@ -48,6 +48,7 @@ struct packets {
     struct packet_batch *current, *ahead; /* ahead: read to know what follows on current's blocks */
     bool ahead_ready;
     bool drained; /* the last read left nothing: what came since wakes poll */
+    bool rested;  /* by fill: what was read lay there by intent, and no longer than it was meant to */
     bool asleep;  /* packets_next() said there is nothing */
 };
 

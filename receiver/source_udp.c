@@ -21,6 +21,7 @@
 #define LOOK_NS       (5000 * MS)  /* it does not say: a bridge may come */
 #define LINKS_NS      (100 * MS)   /* between two looks at a storm of changes */
 #define RENEW_LATE_NS (1000 * MS)  /* a membership waits so long for a moment without packets */
+#define REST_LATE_NS  (2 * MS)     /* who is woken later than this was held up */
 #define DOUBT_NS      (500 * MS)   /* packets that came come no more: sound is to be back within a second */
 
 #define CONTROL_BYTES (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
@@ -236,6 +237,7 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
     r->used = (unsigned)count;
     bool steady = packets_map_clocks(&s->packets);
     s->stamped = steady && count <= PACKETS_BATCH / 2;
+    s->packets.rested = s->base.rest_ns > 0 && now_ns - s->base.rest_ns < REST_LATE_NS;
     for (int i = 0; i < count; i++) {
         struct mmsghdr *message = &r->messages[i];
         int64_t received_ns = read_control(s, &message->msg_hdr), arrival_ns, window_ns;

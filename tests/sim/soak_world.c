@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define NS           1e9
+#define REST_LATE_NS 2000000
 #define START_NS     1000000000000 /* CLOCK_MONOTONIC when the simulation begins: not zero, as in life */
 #define RING_BYTES   (2u << 20)
 #define CHUNK_S      0.020
@@ -365,6 +366,7 @@ static double source_wake_s(const struct soak *s)
 static void run_packets(struct soak *s, int64_t now_ns)
 {
     struct block block;
+    s->packets.rested = s->rest_ns > 0 && now_ns - s->rest_ns < REST_LATE_NS;
     unsigned count = 0;
     do {
         while (packets_next(&s->packets, &block, now_ns)) {

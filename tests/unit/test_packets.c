@@ -405,13 +405,15 @@ static void test_only_a_burst_is_a_burst(void **state)
 {
     static const struct {
         int64_t ago_us[4], window_ns;
+        bool held_up;  /* we were */
         unsigned more; /* a bit for each but the last */
     } rows[] = {
-        {{30, 20, 10, 0},          0,  7}, /* a timer's burst */
-        {{18000, 12000, 6000, 0},  0,  0}, /* 6 ms each, at their own pace */
-        {{18000, 12010, 12000, 0}, 0,  2},
-        {{12000, 8500, 6000, 0},   0,  2}, /* one came later than the next one should */
-        {{18000, 12000, 6000, 0},  MS, 7}, /* when they came is not known so well */
+        {{30, 20, 10, 0},          0,  false, 7}, /* a timer's burst */
+        {{18000, 12000, 6000, 0},  0,  false, 0}, /* 6 ms each, at their own pace */
+        {{18000, 12000, 6000, 0},  0,  true,  7}, /* one lateness, not four */
+        {{18000, 12010, 12000, 0}, 0,  false, 2},
+        {{12000, 8500, 6000, 0},   0,  false, 2}, /* one came later than the next one should */
+        {{18000, 12000, 6000, 0},  MS, false, 7}, /* when they came is not known so well */
     };
     struct rig *r = *state;
     queue_fill(r, PORT, &stereo, 1);
@@ -420,6 +422,7 @@ static void test_only_a_burst_is_a_burst(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         r->now_ns += 40 * MS;
         r->window_ns = rows[i].window_ns;
+        r->packets.rested = !rows[i].held_up;
         for (unsigned k = 0; k < 4; k++) {
             queue_fill(r, PORT, &stereo, 1);
             r->queue[k].ago_ns = rows[i].ago_us[k] * 1000;
