@@ -273,6 +273,7 @@ static int tune(void *arg, const char *name, const char *key, const char *value,
         char shown[STREAM_NAME_MAX];
         log_line(d->log, LOG_LEVEL_INFO, "%s: %s = %s, until earshot is started again.",
                  text_copy(shown, sizeof(shown), name), key, value);
+        run(d); /* a device that is to be opened anew for it has begun to fade */
     }
     return r;
 }

@@ -44,6 +44,7 @@ struct stream {
     uint8_t handle_channels;
     uint16_t handle_mask;
     bool started, idle, faded;
+    bool reopening; /* for another period, once the sound has faded */
     bool no_device;
     unsigned failures;
     int64_t retry_ns;
@@ -143,13 +144,24 @@ void stream_destroy(struct stream *stream)
     free(stream);
 }
 
+static void begin_fade(struct stream *stream, int64_t now_ns)
+{
+    if (!stream->started)
+        return;
+    playout_mute(stream->playout, true);
+    stream->fade_until_ns = now_ns + FADE_LIMIT_NS;
+}
+
+static bool fades(const struct stream *stream, int64_t now_ns)
+{
+    return stream->started && now_ns < stream->fade_until_ns && !playout_silent(stream->playout);
+}
+
 void stream_set_feed(struct stream *stream, struct feed *feed, int64_t chunk_ns, int64_t now_ns)
 {
     feed_destroy(stream->next_feed);
-    if (!stream->next_feed && stream->started) {
-        playout_mute(stream->playout, true);
-        stream->fade_until_ns = now_ns + FADE_LIMIT_NS;
-    }
+    if (!stream->next_feed)
+        begin_fade(stream, now_ns);
     stream->next_feed = feed;
     stream->next_chunk_ns = chunk_ns;
     stream_set_idle(stream, false, now_ns);
@@ -170,7 +182,7 @@ void stream_set_idle(struct stream *stream, bool idle, int64_t now_ns)
 /* False: the old sound is still fading. */
 static bool swap_feed(struct stream *stream, int64_t now_ns)
 {
-    if (stream->started && now_ns < stream->fade_until_ns && !playout_silent(stream->playout))
+    if (fades(stream, now_ns))
         return false;
     stop(stream);
     drop_playout(stream);
@@ -411,6 +423,25 @@ static int64_t rest(struct stream *stream, int64_t now_ns)
     return INT64_MAX;
 }
 
+static void begin_reopening(struct stream *stream, int64_t now_ns)
+{
+    if (!stream->reopening)
+        begin_fade(stream, now_ns);
+    stream->reopening = true;
+}
+
+/* False: the sound is still fading. */
+static bool reopen(struct stream *stream, int64_t now_ns)
+{
+    if (fades(stream, now_ns))
+        return false;
+    stream_drop(stream);
+    stream->reopening = false;
+    if (stream->playout)
+        playout_mute(stream->playout, false);
+    return true;
+}
+
 /* With the latency that it was for it would only run dry more often. A graph's may yet become what was asked of it. */
 static bool keeps_short_period(const struct stream *stream)
 {
@@ -423,6 +454,8 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
     if (stream->faded)
         return INT64_MAX;
     if (stream->next_feed && !swap_feed(stream, now_ns))
+        return now_ns + FADE_POLL_NS;
+    if (stream->reopening && !reopen(stream, now_ns))
         return now_ns + FADE_POLL_NS;
     if (!stream->feed || !output_context(stream->output))
         return INT64_MAX;
@@ -452,8 +485,8 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
     }
     int64_t wake_ns = watch_playing(stream, now_ns);
     if (keeps_short_period(stream)) {
-        stream_drop(stream);
-        return now_ns;
+        begin_reopening(stream, now_ns);
+        return now_ns + FADE_POLL_NS;
     }
     if (now_ns - stream->playing_since_ns > STABLE_NS)
         stream->failures = 0;
@@ -468,7 +501,7 @@ void stream_get_latency(const struct stream *stream, int64_t *latency_ns, int64_
 
 /* No device changes its period as softly as we our latency: only where there is no other way. A longer one would want
  * more than is there yet. */
-static void ask_period(struct stream *stream, int64_t latency_ns)
+static void ask_period(struct stream *stream, int64_t latency_ns, int64_t now_ns)
 {
     const struct backend *backend = output_backend(stream->output);
     struct playout_stats stats = {0};
@@ -480,7 +513,7 @@ static void ask_period(struct stream *stream, int64_t latency_ns)
     if (period_ns >= stream->period_ns || (floor_ns(&stats) && latency_ns >= floor_ns(&stats)))
         return;
     if (!backend->ask_period) {
-        stream_drop(stream);
+        begin_reopening(stream, now_ns);
         return;
     }
     backend->ask_period(stream->handle, period_ns);
@@ -494,7 +527,7 @@ void stream_tune(struct stream *stream, int64_t latency_ns, int64_t max_latency_
     stream->params.latency_above_chunk = false;
     if (stream->playout)
         playout_set_latency(stream->playout, latency_ns, max_latency_ns);
-    ask_period(stream, latency_ns);
+    ask_period(stream, latency_ns, now_ns);
     /* Said again of the new one, once it has come about. */
     stream->infeasible_told = stream->jitter_told = stream->plays_as_auto = false;
     stream->report_ns = now_ns + REPORT_NS;

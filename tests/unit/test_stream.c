@@ -421,6 +421,10 @@ static void test_period_of_auto(void **state)
     /* More is tried with the period that it asks for. This device has the same delay with any. */
     stream_tune(f.stream, 26 * MS_NS, 0, f.now_ns);
     stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 2); /* not in the middle of a sound: it fades first */
+    assert_int_equal(fake.running, 1);
+    sound(&f, feed, 0.5);
+    assert_true(!stream_silent(f.stream));
     assert_int_equal(fake.opens, 3);
     assert_true(fake.params.period_ns == stream_period_ns(&fake_exclusive, 26 * MS_NS, 20 * MS_NS));
     sound(&f, feed, 10);
