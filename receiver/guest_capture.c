@@ -18,6 +18,7 @@
 
 #define ANSWER_USEC   (3 * PA_USEC_PER_SEC) /* a server that has not answered by then will not */
 #define RETRY_USEC    (PA_USEC_PER_SEC / 2)
+#define CONNECTIONS   6 /* that are told to make the output the default, for RETRY_USEC each */
 #define LOOK_USEC     (PA_USEC_PER_SEC / 50)
 #define BACKLOG_USEC  (PA_USEC_PER_SEC / 2) /* what a process that stood still catches up with */
 #define DEVICE_MAX    128
@@ -166,10 +167,11 @@ static bool look_at_default(struct capture *capture)
     return answered(capture, pa_context_get_server_info(capture->context, on_server, capture));
 }
 
-/* Mixers call it a dummy: what a server without any output shows, and takes away when there is one. */
+/* Mixers call it a dummy: what a server without any output shows, and takes away when there is one. PipeWire's names
+ * @DEFAULT_SINK@ until it knows of one. */
 static bool is_dummy(const char *sink)
 {
-    return !*sink || strcmp(sink, "auto_null") == 0;
+    return !*sink || *sink == '@' || strcmp(sink, "auto_null") == 0;
 }
 
 static char *numbered(char name[NAME_BYTES], unsigned number)
@@ -178,12 +180,13 @@ static char *numbered(char name[NAME_BYTES], unsigned number)
     return name;
 }
 
-/* Made by one of us that was killed before it could remove it? */
+/* Made by one of us that was killed before it could remove it, or by us for a connection that broke? */
 static bool is_leftover(const pa_sink_info *sink)
 {
     const char *owner = pa_proplist_gets(sink->proplist, OWNER_KEY);
     const long pid = owner ? strtol(owner, NULL, 10) : 0;
-    return pid > 0 && sink->owner_module != PA_INVALID_INDEX && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+    return pid > 0 && sink->owner_module != PA_INVALID_INDEX &&
+           (pid == getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH));
 }
 
 static void on_each_sink(pa_context *context, const pa_sink_info *sink, int end, void *arg)
@@ -360,30 +363,6 @@ static bool connect_server(struct capture *capture)
     return wait_while(capture, connecting, capture, ANSWER_USEC) && connected(capture);
 }
 
-/* NULL, or what did not work. */
-static const char *set_up(struct capture *capture)
-{
-    if (!choose_name(capture) || !look_at_default(capture))
-        return "The sound server does not say what outputs it has. Trying again.";
-    if (is_dummy(capture->other))
-        snprintf(capture->other, sizeof capture->other, "%s", capture->default_sink);
-    if (!make_sink(capture))
-        return "The sound server makes no output (module-null-sink). Trying again.";
-    /* Before it is recorded: see clean_up(). */
-    if (!set_default(capture, capture->name, ANSWER_USEC))
-        return "The sound server does not make the output its default. Trying again.";
-    if (!record(capture))
-        return "The sound server does not let the output be recorded. Trying again.";
-    return NULL;
-}
-
-static bool playing(const void *arg)
-{
-    const struct capture *capture = arg;
-    return !capture->stopped && capture->result == 0 && connected(capture) &&
-           pa_stream_get_state(capture->stream) == PA_STREAM_READY;
-}
-
 static void disconnect(struct capture *capture)
 {
     if (capture->stream) {
@@ -397,6 +376,44 @@ static void disconnect(struct capture *capture)
     }
     capture->stream = NULL;
     capture->context = NULL;
+}
+
+/* PipeWire's 0.3.65 leaves a connection that is as young as itself without the means to see or to change the default;
+ * the next one has them. The output stays meanwhile. */
+static bool make_default(struct capture *capture)
+{
+    for (unsigned left = CONNECTIONS; !set_default(capture, capture->name, RETRY_USEC);) {
+        if (--left == 0 || capture->stopped)
+            return false;
+        disconnect(capture);
+        if (!connect_server(capture))
+            return false;
+    }
+    return true;
+}
+
+/* NULL, or what did not work. */
+static const char *set_up(struct capture *capture)
+{
+    if (!choose_name(capture) || !look_at_default(capture))
+        return "The sound server does not say what outputs it has. Trying again.";
+    if (is_dummy(capture->other))
+        snprintf(capture->other, sizeof capture->other, "%s", capture->default_sink);
+    if (!make_sink(capture))
+        return "The sound server makes no output (module-null-sink). Trying again.";
+    /* Before it is recorded: see clean_up(). */
+    if (!make_default(capture))
+        return "The sound server does not make the output its default. Trying again.";
+    if (!record(capture))
+        return "The sound server does not let the output be recorded. Trying again.";
+    return NULL;
+}
+
+static bool playing(const void *arg)
+{
+    const struct capture *capture = arg;
+    return !capture->stopped && capture->result == 0 && connected(capture) &&
+           pa_stream_get_state(capture->stream) == PA_STREAM_READY;
 }
 
 /* Leaves the server as it was, as far as it answers. By a connection of its own: PipeWire's 0.3.65 now and then does not

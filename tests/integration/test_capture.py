@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """`earshot guest --capture` in a Linux guest's sound server, and Earshot on its host's: two servers side by side.
 
-test_capture.py pulseaudio|pipewire-pulse heard|left
+test_capture.py pulseaudio|pipewire-pulse heard|left|deaf
 """
 
 import math
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -53,8 +54,14 @@ def choose(session, name):
     harness.wait_for(f"{name} to be the default", chosen)
 
 
-def capture(session, *args, name="capture"):
-    return session.spawn(name, [harness.built("earshot"), "guest", "--capture", *map(str, args)])
+def capture(session, *args, name="capture", **environment):
+    return session.spawn(name, [harness.built("earshot"), "guest", "--capture", *map(str, args)], **environment)
+
+
+def wait_ready(session, process, times=1):
+    """The output is recorded, and the default one for everybody."""
+    harness.wait_for("an output", lambda: process.log().count("What plays here") == times)
+    harness.wait_for("it to be the default", lambda: default(session) == "earshot")
 
 
 def hear(guest, host, recording, path, what):
@@ -87,7 +94,7 @@ def heard(kind):
         process = capture(guest, *writes, "--chunk", "2.5ms")
         harness.wait_for("a line about the server", lambda: "Waiting for a sound server" in process.log())
         guest.start_server()
-        harness.wait_for("the output", lambda: default(guest) == "earshot")
+        wait_ready(guest, process)
         guest.sink("card")
         hear(guest, host, recording, path, "a tone in the guest")
 
@@ -95,7 +102,7 @@ def heard(kind):
         harness.wait_for("a line about the output", lambda: "The output is gone" in process.log())
         guest.start_server()
         began_ns = harness.now_ns()
-        harness.wait_for("the output again", lambda: default(guest) == "earshot")
+        wait_ready(guest, process, 2)
         back_s = (harness.now_ns() - began_ns) / 1e9
         guest.sink("card")
         hear(guest, host, recording, path, "after the guest's server was killed")
@@ -176,10 +183,29 @@ def left(kind):
         harness.check(default(guest) == "earshot", f"the default is {default(guest)}, not what was chosen")
 
 
+def deaf(kind):
+    """A connection without effect is replaced; the output that it made is not."""
+    with pulse.session(kind) as guest:
+        guest.start_server()
+        guest.sink("card")
+        choose(guest, "card")
+        shim = shutil.copy(harness.built("libdeaf_connection_shim.so"), guest.directory)  # takes no path with a space
+        process = capture(guest, "--shm", guest.ring(), LD_PRELOAD=shim)
+        harness.wait_for("an output", lambda: "earshot" in sinks(guest))
+        made = guest.list("sinks")
+        wait_ready(guest, process)
+        harness.check("again" not in process.log(), f"gave up:\n{process.log()}")
+        now = {sink["name"]: sink["index"] for sink in guest.list("sinks")}
+        harness.check(now == {sink["name"]: sink["index"] for sink in made}, f"another output: {now}")
+        harness.check(process.end() == 0, f"it did not end in order:\n{process.log()}")
+        harness.check(sinks(guest) == ["card"], f"left behind: {sinks(guest)}")
+        harness.check(default(guest) == "card", f"the default is {default(guest)}, not what it was")
+
+
 def test():
     kind, scenario = sys.argv[1:]
     harness.need("pacat")
-    {"heard": heard, "left": left}[scenario](kind)
+    {"heard": heard, "left": left, "deaf": deaf}[scenario](kind)
 
 
 harness.main(test)
