@@ -126,7 +126,8 @@ static void tell(const char *name, double asked_ms, const struct status_row *bef
     else if (fabs(now.target_ms - from_ms) < 1.0)
         printf("%s: stays at %.1f ms.\n", name, now.target_ms);
     else
-        printf("%s: from %.1f to %.1f ms, there in %.0f s.\n", name, from_ms, now.target_ms,
+        /* At most: a device that is opened anew for it is there at once. */
+        printf("%s: from %.1f to %.1f ms, there within %.0f s.\n", name, from_ms, now.target_ms,
                ceil(fabs(now.target_ms - from_ms) / MOVES_MS_PER_S) + 1.0);
 }
 
