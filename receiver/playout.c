@@ -178,7 +178,8 @@ static double target_goal(struct playout *p, const struct pull_time *time)
         goal_s = asked_s;
     else if (p->params.max_latency_ns > 0)
         goal_s = fmax(fmin(auto_s, (double)p->params.max_latency_ns / NS_PER_S - device_s), floor_s);
-    p->spare_s = fixed && !p->view.assumed ? fmax(goal_s - auto_s, 0.0) : 0.0;
+    /* On the way up only what is there already. */
+    p->spare_s = fixed && !p->view.assumed ? fmax(fmin(goal_s, p->target.fill_s) - auto_s, 0.0) : 0.0;
     stats->jitter_exceeds = !p->view.assumed && goal_s < auto_s - MARGIN_S;
 
     stats->guest_ns = llround(guest_s * NS_PER_S);

@@ -460,6 +460,11 @@ static void patience(void **state)
     assert_int_equal(feed_patience_ns(rig->feed), 0); /* on the way */
     playout_set_latency(rig->playout, 40 * RIG_MS, 0);
     rig_run(rig, 8.0);
+    rig->delay_frames -= 48 * 4; /* the device's part of the 40 ms shrinks: ours grows, but is not there yet */
+    rig_run(rig, 1.0);
+    assert_in_range(feed_patience_ns(rig->feed), 0, half_ns - 4 * RIG_MS);
+    rig->delay_frames += 48 * 4;
+    rig_run(rig, 10.0);
     assert_in_range(feed_patience_ns(rig->feed), 1, half_ns - 4 * RIG_MS);
     playout_set_latency(rig->playout, 0, 0);
     rig_run(rig, 0.1);
