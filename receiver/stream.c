@@ -40,7 +40,7 @@ struct stream {
 
     struct backend_stream *handle;
     int64_t period_ns;  /* asked for */
-    bool plays_as_auto; /* the latency cannot be had: neither is a period for it of any use */
+    bool usual_period;  /* the latency cannot be had: neither is a period for it of any use */
     uint8_t handle_channels;
     uint16_t handle_mask;
     bool started, idle, faded;
@@ -190,7 +190,7 @@ static bool swap_feed(struct stream *stream, int64_t now_ns)
     stream->feed = stream->next_feed;
     stream->chunk_ns = stream->next_chunk_ns;
     stream->next_feed = NULL;
-    stream->announced = stream->infeasible_told = stream->jitter_told = stream->plays_as_auto = false;
+    stream->announced = stream->infeasible_told = stream->jitter_told = stream->usual_period = false;
     stream->pause_told = false;
     stream->reported = (struct playout_stats){0};
 
@@ -208,7 +208,7 @@ static int64_t wanted_latency_ns(const struct stream *stream)
 
 static int64_t wanted_period_ns(const struct stream *stream)
 {
-    const int64_t latency_ns = stream->plays_as_auto ? 0 : wanted_latency_ns(stream);
+    const int64_t latency_ns = stream->usual_period ? 0 : wanted_latency_ns(stream);
     return stream_period_ns(output_backend(stream->output), latency_ns, stream->chunk_ns);
 }
 
@@ -324,6 +324,14 @@ static int64_t floor_ns(const struct playout_stats *stats)
                              : 0;
 }
 
+/* The latency that it was for cannot be had: a shorter period than usual would only run dry more often, a longer one costs
+ * more than auto would. A graph's may yet become what was asked of it. */
+static bool has_unused_period(const struct stream *stream)
+{
+    return stream->usual_period && output_backend(stream->output)->own_period &&
+           stream->period_ns != wanted_period_ns(stream);
+}
+
 static void report(struct stream *stream, const struct playout_stats *stats)
 {
     uint64_t underruns = stats->underruns - stream->reported.underruns;
@@ -335,12 +343,13 @@ static void report(struct stream *stream, const struct playout_stats *stats)
     if (resyncs)
         log_line(stream->log, LOG_LEVEL_INFO, "%s: jumped %" PRIu64 " time%s to keep its latency of %.0f ms.",
                  stream->label, resyncs, resyncs == 1 ? "" : "s", ms(stats->total_ns));
-    if (stats->latency_infeasible && !stream->infeasible_told) {
+    /* A longer period than usual may be why: then it is known once the device is open with the usual one. */
+    stream->usual_period = stream->usual_period || stats->latency_infeasible;
+    if (stats->latency_infeasible && !stream->infeasible_told && !has_unused_period(stream)) {
         log_line(stream->log, LOG_LEVEL_WARNING,
                  "%s: -t %.4g ms cannot be had, the least here is %.1f: plays as -t auto.", stream->label,
                  ms(wanted_latency_ns(stream)), ceil(ms(floor_ns(stats)) * 10.0) / 10.0);
         stream->infeasible_told = true;
-        stream->plays_as_auto = true;
     }
     if (stats->jitter_exceeds && !stream->jitter_told) {
         log_line(stream->log, LOG_LEVEL_WARNING,
@@ -442,20 +451,15 @@ static bool reopen(struct stream *stream, int64_t now_ns)
     return true;
 }
 
-/* With the latency that it was for it would only run dry more often. A graph's may yet become what was asked of it. */
-static bool keeps_short_period(const struct stream *stream)
-{
-    return stream->plays_as_auto && output_backend(stream->output)->own_period &&
-           stream->period_ns < wanted_period_ns(stream);
-}
-
 int64_t stream_run(struct stream *stream, int64_t now_ns)
 {
     if (stream->faded)
         return INT64_MAX;
     if (stream->next_feed && !swap_feed(stream, now_ns))
         return now_ns + FADE_POLL_NS;
-    if (stream->reopening && !reopen(stream, now_ns))
+    /* One that rests keeps its place in the mixer until it plays again. */
+    bool rests = stream->idle && !stream->started;
+    if (stream->reopening && !rests && !reopen(stream, now_ns))
         return now_ns + FADE_POLL_NS;
     if (!stream->feed || !output_context(stream->output))
         return INT64_MAX;
@@ -484,7 +488,7 @@ int64_t stream_run(struct stream *stream, int64_t now_ns)
         stream->failure_told = false;
     }
     int64_t wake_ns = watch_playing(stream, now_ns);
-    if (keeps_short_period(stream)) {
+    if (has_unused_period(stream)) {
         begin_reopening(stream, now_ns);
         return now_ns + FADE_POLL_NS;
     }
@@ -529,7 +533,7 @@ void stream_tune(struct stream *stream, int64_t latency_ns, int64_t max_latency_
         playout_set_latency(stream->playout, latency_ns, max_latency_ns);
     ask_period(stream, latency_ns, now_ns);
     /* Said again of the new one, once it has come about. */
-    stream->infeasible_told = stream->jitter_told = stream->plays_as_auto = false;
+    stream->infeasible_told = stream->jitter_told = stream->usual_period = false;
     stream->report_ns = now_ns + REPORT_NS;
 }
 

@@ -18,6 +18,7 @@ struct fake {
     unsigned contexts, streams, running; /* that exist, that run */
     unsigned opens, starts, stops, asked_periods;
     int64_t asked_ns;                    /* the last of them */
+    int64_t beyond_frames;               /* > 0: the device's delay beyond a buffer of two periods */
     struct backend_stream_params params; /* of the last open */
 };
 

@@ -340,6 +340,11 @@ static void test_latency_above_chunk(void **state)
     tear_down(&f);
 }
 
+static int64_t device_delay(void)
+{
+    return fake.beyond_frames ? fake.beyond_frames + 2 * fake.params.period_ns * 48000 / INT64_C(1000000000) : 192;
+}
+
 /* The feed's guest (NULL: it is silent) and the device go on for `seconds`. */
 static void sound(struct fixture *f, struct feed *feed, double seconds)
 {
@@ -356,7 +361,7 @@ static void sound(struct fixture *f, struct feed *feed, double seconds)
         const struct pull_time time = {.cycle_ns = f->now_ns,
                                        .position_frames = (int64_t)cycle * 64,
                                        .rate = 48000,
-                                       .delay_frames = 192,
+                                       .delay_frames = device_delay(),
                                        .clock_id = fake.opens};
         if (fake.running)
             fake.params.pull(fake.params.arg, buffer, 64, &time);
@@ -454,6 +459,60 @@ static void test_period_of_auto(void **state)
     tear_down(&f);
 }
 
+/* Nor may the long period of a generous latency be why that cannot be had. */
+static void test_period_too_long(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const int64_t auto_ns = stream_period_ns(&fake_exclusive, 0, 20 * MS_NS);
+    set_up_with(&f, &fake_exclusive);
+    stream_tune(f.stream, 200 * MS_NS, 0, f.now_ns);
+    struct feed *feed = new_feed(&dvd);
+    stream_set_feed(f.stream, feed, 20 * MS_NS, f.now_ns);
+    fake.beyond_frames = 48 * 150;
+    stream_run(f.stream, f.now_ns);
+    assert_true(fake.params.period_ns > 3 * auto_ns);
+    sound(&f, feed, 20);
+    assert_int_equal(fake.opens, 2);
+    assert_true(fake.params.period_ns == auto_ns);
+    assert_int_equal(said_times(&f.said, "cannot be had"), 0);
+    struct stream_status status;
+    stream_get_status(f.stream, &status);
+    assert_int_equal(status.state, STREAM_PLAYING);
+    assert_in_range(status.stats.total_ns, 199 * MS_NS, 201 * MS_NS);
+
+    fake.beyond_frames = 48 * 190;
+    sound(&f, feed, 3);
+    assert_int_equal(fake.opens, 2);
+    assert_int_equal(said_times(&f.said, "-t 200 ms cannot be had"), 1);
+    tear_down(&f);
+}
+
+/* A stream that rests keeps its place in the mixer, whatever period it will want. */
+static void test_tune_while_idle(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct backend shared = fake_exclusive;
+    shared.holds_device = false;
+    set_up_with(&f, &shared);
+    stream_tune(f.stream, 200 * MS_NS, 0, f.now_ns);
+    play(&f, &dvd);
+    stream_set_idle(f.stream, true, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.running, 0);
+    stream_tune(f.stream, 30 * MS_NS, 0, f.now_ns);
+    assert_true(stream_run(f.stream, f.now_ns + 60000 * MS_NS) == INT64_MAX);
+    assert_int_equal(fake.streams, 1);
+    assert_int_equal(fake.opens, 1);
+    stream_set_idle(f.stream, false, f.now_ns);
+    stream_run(f.stream, f.now_ns);
+    assert_int_equal(fake.opens, 2);
+    assert_int_equal(fake.running, 1);
+    assert_true(fake.params.period_ns == stream_period_ns(&shared, 30 * MS_NS, 20 * MS_NS));
+    tear_down(&f);
+}
+
 /* Another latency reaches what plays, what is opened later, and the device's period, where that can be changed. */
 static void test_tune(void **state)
 {
@@ -523,6 +582,8 @@ int main(void)
         cmocka_unit_test(test_period),
         cmocka_unit_test(test_latency_above_chunk),
         cmocka_unit_test(test_period_of_auto),
+        cmocka_unit_test(test_period_too_long),
+        cmocka_unit_test(test_tune_while_idle),
         cmocka_unit_test(test_tune),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
