@@ -22,7 +22,10 @@
 #define LINKS_NS      (100 * MS)   /* between two looks at a storm of changes */
 #define RENEW_LATE_NS (1000 * MS)  /* a membership waits so long for a moment without packets */
 #define REST_LATE_NS  (2 * MS)     /* who is woken later than this was held up */
-#define DOUBT_NS      (500 * MS)   /* packets that came come no more: sound is to be back within a second */
+#define PACE_NS       (100 * MS)   /* in which packets are counted */
+#define REST_PACKETS  (PACKETS_BATCH / 2)
+#define UNRESTED      16         /* reads after a rest that brought nothing: the next packets come later than that */
+#define DOUBT_NS      (500 * MS) /* packets that came come no more: sound is to be back within a second */
 
 #define CONTROL_BYTES (CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(uint32_t)))
 
@@ -43,11 +46,15 @@ struct source_udp {
     struct packets packets;
     char *interface;
     int64_t refresh_ns;
-    int64_t doubt_ns;            /* when silence is to be doubted; INT64_MAX: it is believed */
-    int64_t doubt_wait_ns;       /* and again so long after that */
-    uint32_t overflows;          /* as the kernel counts them, for this socket */
-    bool fed;                    /* there was something since next() said there is nothing */
-    bool stamped;                /* ... and the kernel wrote down when */
+    int64_t doubt_ns;      /* when silence is to be doubted; INT64_MAX: it is believed */
+    int64_t doubt_wait_ns; /* and again so long after that */
+    uint32_t overflows;    /* as the kernel counts them, for this socket */
+    bool fed;              /* there was something since next() said there is nothing */
+    bool stamped;          /* ... and the kernel wrote down when */
+    unsigned read;         /* packets since then */
+    unsigned paced;        /* packets since pace_ns; in the time before that, one in interval_ns */
+    int64_t pace_ns, interval_ns;
+    unsigned unrested;           /* reads until it may rest again */
     struct received received[2]; /* one for each of packets' batches */
 };
 
@@ -236,7 +243,8 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
     }
     r->used = (unsigned)count;
     bool steady = packets_map_clocks(&s->packets);
-    s->stamped = steady && count <= PACKETS_BATCH / 2;
+    s->stamped = steady;
+    s->read += r->used;
     s->packets.rested = s->base.rest_ns > 0 && now_ns - s->base.rest_ns < REST_LATE_NS;
     for (int i = 0; i < count; i++) {
         struct mmsghdr *message = &r->messages[i];
@@ -251,14 +259,35 @@ static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
         packets_drained(&s->packets, now_ns);
 }
 
+static void follow_pace(struct source_udp *s, int64_t now_ns)
+{
+    s->paced += s->read;
+    if (now_ns - s->pace_ns < PACE_NS)
+        return;
+    s->interval_ns = s->paced > 0 ? (now_ns - s->pace_ns) / s->paced : 0;
+    s->pace_ns = now_ns;
+    s->paced = 0;
+}
+
 /* Where there is room, what comes is read together: each wake-up costs more than the packets. A part of the time that the
- * kernel's buffer lasts, at most. */
+ * kernel's buffer lasts, at most, and a part of what is read at once. */
 static void rest(struct source_udp *s, int64_t now_ns)
 {
-    int64_t rest_ns = s->fed && s->stamped ? s->base.patience_ns : 0;
+    follow_pace(s, now_ns);
+    int64_t rest_ns = s->fed && s->stamped && s->read <= REST_PACKETS ? s->base.patience_ns : 0;
     int64_t most_ns = s->base.counters.buffer_ns / 4;
     if (most_ns > 0 && rest_ns > most_ns)
         rest_ns = most_ns;
+    if (rest_ns > REST_PACKETS * s->interval_ns)
+        rest_ns = REST_PACKETS * s->interval_ns;
+    bool in_vain = !s->fed && s->base.rest_ns > 0 && s->base.rest_ns <= now_ns;
+    if (in_vain) {
+        s->unrested = UNRESTED;
+    } else if (s->fed && s->unrested > 0) {
+        s->unrested--;
+        rest_ns = 0;
+    }
+    s->read = 0;
     s->base.rest_ns = rest_ns > 0 ? now_ns + rest_ns : 0;
 }
 

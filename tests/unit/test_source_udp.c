@@ -63,8 +63,15 @@ static void starts_with_two(void **state)
     assert_int_equal(r->heard[0].first_byte, 2);
 }
 
-/* With room for lateness the socket is left alone for a while, and what came meanwhile has waited. Not without, nor where
- * packets come in such numbers that the socket might overflow. */
+static void send_some(struct rig *r, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        rig_send(r, 0, &rig_stereo, 1152, 1);
+    rig_drain(r);
+    assert_int_equal(r->count, count);
+}
+
+/* With room for lateness the socket is left alone for a while, and what came meanwhile has waited. */
 static void rests_where_there_is_room(void **state)
 {
     struct rig *r = *state;
@@ -74,28 +81,62 @@ static void rests_where_there_is_room(void **state)
     r->source->patience_ns = 10 * RIG_MS;
     r->now_ns += RIG_SECOND; /* beyond the kernel's times: each packet came when the socket was read last */
     for (unsigned i = 0; i < 3; i++) {
-        rig_send(r, 0, &rig_stereo, 1152, 1);
-        rig_drain(r);
-        assert_int_equal(r->count, 1);
+        send_some(r, 1);
         assert_int_equal(r->source->rest_ns, r->now_ns + 10 * RIG_MS);
         assert_int_equal(r->heard[0].block.waited_ns, i > 0 ? 10 * RIG_MS : 0);
         r->now_ns += 10 * RIG_MS + (i > 0) * RIG_MS; /* woken later than it was to be is late */
     }
-    rig_drain(r);
-    assert_int_equal(r->source->rest_ns, 0); /* what comes next is to wake it */
-    for (unsigned i = 0; i < 17; i++)
-        rig_send(r, 0, &rig_stereo, 1152, 1);
-    rig_drain(r);
-    assert_int_equal(r->count, 17);
-    assert_int_equal(r->source->rest_ns, 0);
     r->source->counters.buffer_ns = 16 * RIG_MS; /* a small buffer and a fast stream */
-    rig_send(r, 0, &rig_stereo, 1152, 1);
-    rig_drain(r);
+    send_some(r, 1);
     assert_int_equal(r->source->rest_ns, r->now_ns + 4 * RIG_MS);
     r->source->patience_ns = 0;
-    rig_send(r, 0, &rig_stereo, 1152, 1);
-    rig_drain(r);
+    send_some(r, 1);
     assert_int_equal(r->source->rest_ns, 0);
+}
+
+/* A rest in which nothing comes has cost a wake-up, and so would the next ones. */
+static void rests_not_in_vain(void **state)
+{
+    struct rig *r = *state;
+    rig_wait(r, 0);
+    rig_start(r, 0, &rig_stereo);
+    r->source->patience_ns = 2 * RIG_MS;
+    r->now_ns += RIG_SECOND;
+    send_some(r, 1);
+    assert_int_equal(r->source->rest_ns, r->now_ns + 2 * RIG_MS);
+    r->now_ns += RIG_MS;
+    rig_drain(r); /* looked at for another reason */
+    send_some(r, 1);
+    assert_int_equal(r->source->rest_ns, r->now_ns + 2 * RIG_MS);
+    r->now_ns += 2 * RIG_MS;
+    rig_drain(r);
+    assert_int_equal(r->source->rest_ns, 0); /* what comes next is to wake it */
+    for (unsigned i = 0; i < 16; i++) {
+        send_some(r, 1);
+        assert_int_equal(r->source->rest_ns, 0);
+    }
+    send_some(r, 1);
+    assert_int_equal(r->source->rest_ns, r->now_ns + 2 * RIG_MS);
+}
+
+/* Packets in such numbers that the socket might overflow: read in several batches, or by their pace. */
+static void rests_not_where_many_come(void **state)
+{
+    struct rig *r = *state;
+    rig_wait(r, 0);
+    rig_start(r, 0, &rig_stereo);
+    r->source->patience_ns = 10 * RIG_MS;
+    r->now_ns += RIG_SECOND;
+    send_some(r, 17);
+    assert_int_equal(r->source->rest_ns, 0);
+    send_some(r, 40);
+    assert_int_equal(r->source->rest_ns, 0);
+    r->now_ns += 50 * RIG_MS;
+    send_some(r, 159);
+    assert_int_equal(r->source->rest_ns, 0);
+    r->now_ns += 50 * RIG_MS;
+    send_some(r, 1);
+    assert_int_equal(r->source->rest_ns, r->now_ns + 8 * RIG_MS); /* 200 in 100 ms: 16 of them */
 }
 
 static void readable_when_it_should_be(void **state)
@@ -449,6 +490,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIGGED(starts_with_two),
         RIGGED(rests_where_there_is_room),
+        RIGGED(rests_not_in_vain),
+        RIGGED(rests_not_where_many_come),
         RIGGED(readable_when_it_should_be),
         RIGGED(bursts_of_several),
         RIGGED(a_new_stream_within_a_burst),
