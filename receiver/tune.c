@@ -91,6 +91,12 @@ static bool is_playing(const struct status_row *row)
     return !strcmp(row->state, "playing") && row->total_ms > 0.0;
 }
 
+/* For a latency that needs another period its device may be opened anew. */
+static bool reopens(const struct status_row *row)
+{
+    return !strcmp(row->state, "starting");
+}
+
 /* The stream once it steers to what it was told, or to what can be had instead. */
 static bool settle(const char *name, double asked_ms, struct status_row *row)
 {
@@ -99,7 +105,7 @@ static bool settle(const char *name, double asked_ms, struct status_row *row)
     for (unsigned i = 0; i < LOOKS; i++) {
         nanosleep(&pause, NULL);
         found = look(name, row);
-        if (!found || !is_playing(row) || (asked_ms > 0.0 && fabs(row->target_ms - asked_ms) <= SAME_MS))
+        if (!found || (!is_playing(row) && !reopens(row)) || (asked_ms > 0.0 && fabs(row->target_ms - asked_ms) <= SAME_MS))
             break;
         if (asked_ms <= 0.0 && i >= LOOKS / 3) /* auto says what it finds, and finds it at once or later */
             break;
