@@ -378,16 +378,24 @@ static void disconnect(struct capture *capture)
     capture->context = NULL;
 }
 
+/* What is to be the default again afterwards. */
+static void note_other(struct capture *capture)
+{
+    if (is_dummy(capture->other) && strcmp(capture->default_sink, capture->name) != 0)
+        snprintf(capture->other, sizeof capture->other, "%s", capture->default_sink);
+}
+
 /* PipeWire's 0.3.65 leaves a connection that is as young as itself without the means to see or to change the default;
  * the next one has them. The output stays meanwhile. */
 static bool make_default(struct capture *capture)
 {
     for (unsigned left = CONNECTIONS; !set_default(capture, capture->name, RETRY_USEC);) {
-        if (--left == 0 || capture->stopped)
+        if (--left == 0 || capture->stopped || !connected(capture))
             return false;
         disconnect(capture);
-        if (!connect_server(capture))
+        if (!connect_server(capture) || !look_at_default(capture))
             return false;
+        note_other(capture);
     }
     return true;
 }
@@ -397,8 +405,7 @@ static const char *set_up(struct capture *capture)
 {
     if (!choose_name(capture) || !look_at_default(capture))
         return "The sound server does not say what outputs it has. Trying again.";
-    if (is_dummy(capture->other))
-        snprintf(capture->other, sizeof capture->other, "%s", capture->default_sink);
+    note_other(capture);
     if (!make_sink(capture))
         return "The sound server makes no output (module-null-sink). Trying again.";
     /* Before it is recorded: see clean_up(). */
