@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/clock.h"
 
+#include "receiver/arith.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -38,7 +40,7 @@ void clock_anchor(struct clock_filter *clock, int64_t time_ns, int64_t frame, in
     clock->frame = frame;
     clock->p00 = clock->sigma_s * clock->sigma_s + window_s * window_s / 12.0;
     clock->p01 = 0.0;
-    clock->p11 = fmax(clock->p11, rate_sigma * rate_sigma);
+    clock->p11 = larger(clock->p11, rate_sigma * rate_sigma);
     clock->streak = 0;
     clock->mean_s = clock->recent_s = clock->owed_s = 0.0;
     clock->anchored = true;
@@ -65,7 +67,7 @@ static bool line_moved(struct clock_filter *clock)
 static double judge(struct clock_filter *clock, double error_s, double window_s, enum clock_verdict *verdict)
 {
     double sigma = sqrt(clock->sigma_s * clock->sigma_s + clock->p00);
-    double limit = fmax(CLAMP_SIGMAS * sigma, CLAMP_MIN_S) + window_s;
+    double limit = larger(CLAMP_SIGMAS * sigma, CLAMP_MIN_S) + window_s;
     *verdict = CLOCK_TRACKED;
     if (fabs(error_s) <= limit) {
         clock->streak = 0;
@@ -87,9 +89,9 @@ static void follow_step(struct clock_filter *clock, double e, double dt)
 {
     if (clock->step_s <= 0.0 || clock->seen < STEP_AFTER)
         return;
-    clock->mean_s += fmin(dt / STEP_TIME_S, 1.0) * (e - clock->mean_s);
-    clock->recent_s += fmin(dt / STEP_RECENT_S, 1.0) * (e - clock->recent_s);
-    if (fabs(clock->mean_s) < fmax(clock->step_s, clock->sigma_s))
+    clock->mean_s += smaller(dt / STEP_TIME_S, 1.0) * (e - clock->mean_s);
+    clock->recent_s += smaller(dt / STEP_RECENT_S, 1.0) * (e - clock->recent_s);
+    if (fabs(clock->mean_s) < larger(clock->step_s, clock->sigma_s))
         return;
     if (clock->recent_s / clock->mean_s > STEP_SETTLED) /* how far it goes is not known yet */
         return;
@@ -100,7 +102,7 @@ static void follow_step(struct clock_filter *clock, double e, double dt)
 /* The line goes to where it belongs so slowly that nobody hears it. */
 static void pay_step(struct clock_filter *clock, double dt)
 {
-    double part = fmax(-STEP_SLOPE * dt, fmin(clock->owed_s, STEP_SLOPE * dt));
+    double part = larger(-STEP_SLOPE * dt, smaller(clock->owed_s, STEP_SLOPE * dt));
     clock->x_ns += part * NS_PER_S;
     clock->owed_s -= part;
 }
@@ -140,16 +142,16 @@ enum clock_verdict clock_update(struct clock_filter *clock, int64_t time_ns, int
     clock->p00 *= 1.0 - k1;
 
     double w = 2.0 * M_PI * clock->bandwidth_hz;
-    k1 = fmax(k1, fmin(M_SQRT2 * w * dt, 1.0));
-    k2 = fmax(k2, w * w * dt);
+    k1 = larger(k1, smaller(M_SQRT2 * w * dt, 1.0));
+    k2 = larger(k2, w * w * dt);
     clock->x_ns += k1 * e * NS_PER_S;
-    clock->rate = fmin(fmax(clock->rate + k2 * e, 1.0 - CLOCK_RATE_LIMIT), 1.0 + CLOCK_RATE_LIMIT);
+    clock->rate = smaller(larger(clock->rate + k2 * e, 1.0 - CLOCK_RATE_LIMIT), 1.0 + CLOCK_RATE_LIMIT);
 
     if (window_s <= 2.0 * clock->sigma_s || window_s <= CLAMP_MIN_S) {
         double variance = clock->sigma_s * clock->sigma_s;
         clock->seen++;
-        variance += fmax(1.0 / (clock->seen + SIGMA_PRIOR_WEIGHT), dt / SIGMA_TIME_S) * (e * e - variance);
-        clock->sigma_s = fmax(sqrt(variance), SIGMA_FLOOR_S);
+        variance += larger(1.0 / (clock->seen + SIGMA_PRIOR_WEIGHT), dt / SIGMA_TIME_S) * (e * e - variance);
+        clock->sigma_s = larger(sqrt(variance), SIGMA_FLOOR_S);
         follow_step(clock, e, dt);
     }
     return verdict;

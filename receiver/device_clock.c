@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/device_clock.h"
 
+#include "receiver/arith.h"
+
 #include <math.h>
 
 #define NS_PER_S       1e9
@@ -52,7 +54,7 @@ static void follow_clock(struct device_clock *device, const struct pull_time *ti
     }
     if (device->known) {
         step->missed_s = missed_frames(device, time) / device->rate;
-        step->elapsed_s = fmax((double)device->frames / device->rate + step->missed_s, 0.0);
+        step->elapsed_s = larger((double)device->frames / device->rate + step->missed_s, 0.0);
     }
     if (!device->known || step->other_rate)
         begin_clock(device, time);
@@ -87,8 +89,8 @@ static void follow_quantum(struct device_clock *device, uint32_t frames, struct 
     /* A device that often asks twice in a cycle needs so much in each; one that did it once has had a hiccup. */
     uint32_t needed = device->asked_again >= ASKED_OFTEN ? device->frames : frames;
     double quantum_s = (double)needed / device->rate;
-    device->quantum_max_s[0] = fmax(device->quantum_max_s[0], quantum_s);
-    step->grown_s = before > 0.0 ? fmax(quantum_s - before, 0.0) : 0.0;
+    device->quantum_max_s[0] = larger(device->quantum_max_s[0], quantum_s);
+    step->grown_s = before > 0.0 ? larger(quantum_s - before, 0.0) : 0.0;
 }
 
 struct device_step device_clock_follow(struct device_clock *device, uint32_t frames, const struct pull_time *time,
@@ -106,10 +108,10 @@ struct device_step device_clock_follow(struct device_clock *device, uint32_t fra
 int64_t device_clock_now_ns(const struct device_clock *device)
 {
     double queued_ns = (double)device->queued_frames * device->clock.nominal_ns;
-    return device->clock.origin_ns + llround(device->clock.x_ns + queued_ns);
+    return device->clock.origin_ns + nearest(device->clock.x_ns + queued_ns);
 }
 
 double device_clock_quantum_s(const struct device_clock *device)
 {
-    return fmax(device->quantum_max_s[0], device->quantum_max_s[1]);
+    return larger(device->quantum_max_s[0], device->quantum_max_s[1]);
 }

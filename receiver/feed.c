@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/feed.h"
 
+#include "receiver/arith.h"
 #include "receiver/seqlock.h"
 #include "receiver/target.h"
 #include "ringbuf/resident.h"
@@ -226,7 +227,7 @@ static void mark_gap(struct feed *feed, uint64_t frame)
  * its window the true one. */
 static void redraw_line(struct feed *feed, const struct block *block, int64_t written)
 {
-    int64_t late_ns = llround(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S) + block->window_ns / 2;
+    int64_t late_ns = nearest(REDRAW_SIGMAS * feed->clock.sigma_s * NS_PER_S) + block->window_ns / 2;
     clock_anchor(&feed->clock, block->arrival_ns + late_ns, written, 2 * block->window_ns, REDRAW_RATE_SIGMA);
     feed->view.vague = true;
 }
@@ -255,7 +256,7 @@ static void observe(struct feed *feed, const struct block *block, int64_t now_ns
     /* A guest that was held up is back on the line with the end of its burst; one whose frames were lost is not. */
     const double burst_ns = (double)(written - (int64_t)feed->burst_at) * feed->clock.nominal_ns;
     const double late_ns = feed->burst_lateness_ns - burst_ns + feed->target.unit_ns + DISPLACED_MARGIN_NS;
-    feed->displaced_ns = verdict == CLOCK_LATE ? fmax(feed->displaced_ns, late_ns) : 0.0;
+    feed->displaced_ns = verdict == CLOCK_LATE ? larger(feed->displaced_ns, late_ns) : 0.0;
 
     if (first || feed->restarted || paused)
         mark_gap(feed, feed->burst_at);
@@ -297,7 +298,7 @@ void feed_write(struct feed *feed, const struct block *block, int64_t now_ns)
 
     observe(feed, block, now_ns);
     feed->target.unit_ns = (double)block->chunk_frames * NS_PER_S / feed->format.rate;
-    feed->view.time_ns = feed->clock.origin_ns + llround(feed->clock.x_ns);
+    feed->view.time_ns = feed->clock.origin_ns + nearest(feed->clock.x_ns);
     feed->view.frame = (double)feed->clock.frame;
     feed->view.period_ns = feed->clock.nominal_ns * feed->clock.rate;
     feed->view.hold_ns = feed->target.hold_ns;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/playout.h"
 
+#include "receiver/arith.h"
 #include "receiver/device_clock.h"
 #include "receiver/rate.h"
 #include "receiver/seqlock.h"
@@ -177,16 +178,16 @@ static double target_goal(struct playout *p, const struct pull_time *time)
     if (fixed)
         goal_s = asked_s;
     else if (p->params.max_latency_ns > 0)
-        goal_s = fmax(fmin(auto_s, (double)p->params.max_latency_ns / NS_PER_S - device_s), floor_s);
+        goal_s = larger(smaller(auto_s, (double)p->params.max_latency_ns / NS_PER_S - device_s), floor_s);
     /* On the way up only what is there already. */
-    p->spare_s = fixed && !p->view.assumed ? fmax(fmin(goal_s, p->target.fill_s) - auto_s, 0.0) : 0.0;
+    p->spare_s = fixed && !p->view.assumed ? larger(smaller(goal_s, p->target.fill_s) - auto_s, 0.0) : 0.0;
     stats->jitter_exceeds = !p->view.assumed && goal_s < auto_s - MARGIN_S;
 
-    stats->guest_ns = llround(guest_s * NS_PER_S);
-    stats->quantum_ns = llround(quantum_s * NS_PER_S);
-    stats->resampler_ns = llround(resampler_s * NS_PER_S);
-    stats->device_ns = llround(device_s * NS_PER_S);
-    stats->target_ns = llround((goal_s + device_s) * NS_PER_S);
+    stats->guest_ns = nearest(guest_s * NS_PER_S);
+    stats->quantum_ns = nearest(quantum_s * NS_PER_S);
+    stats->resampler_ns = nearest(resampler_s * NS_PER_S);
+    stats->device_ns = nearest(device_s * NS_PER_S);
+    stats->target_ns = nearest((goal_s + device_s) * NS_PER_S);
     return goal_s;
 }
 
@@ -208,7 +209,7 @@ static void jump(struct playout *p, double place)
 {
     if (p->fade_left > 0)
         return;
-    place = fmax(place, (double)frame_ring_released(p->ring));
+    place = larger(place, (double)frame_ring_released(p->ring));
     if (place > position(p))
         p->stats.dropped_frames += (uint64_t)(place - position(p));
     p->current ^= 1;
@@ -276,15 +277,15 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
     bool paused = p->gaps != p->view.gaps;
     double first = (double)p->resume_frame;
     if (paused)
-        first = fmax(first, (double)p->view.gap_frame);
-    first = fmin(fmax(first, wanted - late_start), ring_end(p));
+        first = larger(first, (double)p->view.gap_frame);
+    first = smaller(larger(first, wanted - late_start), ring_end(p));
     if (first > (double)p->resume_frame) {
         p->stats.dropped_frames += (uint64_t)first - p->resume_frame;
         p->resume_frame = (uint64_t)first;
         feed_release(p->feed, p->resume_frame);
     }
-    double start = paused ? first : fmax(first, wanted);
-    double silence = ceil(fmax(start - wanted, 0.0) / p->step);
+    double start = paused ? first : larger(first, wanted);
+    double silence = ceil(larger(start - wanted, 0.0) / p->step);
     if (silence >= frames || start > latest_start(p, frames - (uint32_t)silence))
         return frames;
     if (start > first)
@@ -298,7 +299,7 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
 {
     bool fixed = p->params.latency_ns > 0 && !p->stats.latency_infeasible;
     if (device->grown_s > 0.0 && !fixed)
-        p->target.fill_s = fmax(p->target.fill_s, goal_s);
+        p->target.fill_s = larger(p->target.fill_s, goal_s);
     p->acquire_s -= device->elapsed_s;
     p->moved_s -= device->elapsed_s;
     double slope = 0.0;
@@ -363,7 +364,7 @@ static int64_t patience_ns(const struct playout *p)
 {
     bool steady = p->phase == PLAYING && p->acquire_s <= 0.0 && p->catch_up_s <= 0.0 && !p->hurry && !p->tail &&
                   !p->view.unsure && rate_locked(&p->loop) && fabs(p->trace.error_s) < SMALL_JUMP_S;
-    return steady ? llround(fmin(p->spare_s / 2, PATIENCE_MAX_S) * NS_PER_S) : 0;
+    return steady ? nearest(smaller(p->spare_s / 2, PATIENCE_MAX_S) * NS_PER_S) : 0;
 }
 
 /* --- sound --- */
@@ -395,7 +396,7 @@ static bool envelope(struct playout *p, float *dst, uint32_t frames, bool to_sil
         float gain = shape(p->gain);
         for (unsigned c = 0; c < p->channels; c++)
             dst[(size_t)i * p->channels + c] *= gain;
-        p->gain = fmax(fmin(p->gain + per_frame, 1.0), 0.0);
+        p->gain = larger(smaller(p->gain + per_frame, 1.0), 0.0);
     }
     return p->gain > 0.0;
 }
@@ -440,7 +441,7 @@ static void publish(struct playout *p, double line)
     stats->locked = sounding && rate_locked(&p->loop);
     stats->drift_ppm = p->device.known && p->view.period_ns > 0.0 ? (clock_ratio(p) - 1.0) * 1e6 : 0.0;
     double fill_s = sounding ? frames_to_s(p, line - p->trace.position) : p->target.fill_s;
-    stats->total_ns = llround(fill_s * NS_PER_S) + stats->device_ns;
+    stats->total_ns = nearest(fill_s * NS_PER_S) + stats->device_ns;
     stats->jitter_ns = stats->total_ns - stats->device_ns - stats->guest_ns - stats->quantum_ns - stats->resampler_ns;
     stats->device_rate = p->device.rate;
     stats->quantum_frames = p->device.frames;
@@ -506,7 +507,7 @@ void playout_pull(void *playout, float *dst, uint32_t frames, const struct pull_
     if (p->phase == PLAYING || p->phase == ENDING) {
         double keep = position(p) - HISTORY_S * p->source_rate;
         if (p->fade_left > 0)
-            keep = fmin(keep, resampler_position(&p->voice[p->current ^ 1]) - HISTORY_S * p->source_rate);
+            keep = smaller(keep, resampler_position(&p->voice[p->current ^ 1]) - HISTORY_S * p->source_rate);
         if (keep > 0.0)
             feed_release(p->feed, (uint64_t)keep);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/poller.h"
 
-#include <math.h>
+#include "receiver/arith.h"
 
 #define MS 1000000.0
 
@@ -95,7 +95,7 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
          * is not here yet. */
         double rest = window - (chunks - 1) * poller->nominal_ns;
         if (rest > 0)
-            window = fmin(rest, poller->nominal_ns);
+            window = smaller(rest, poller->nominal_ns);
         arrival = -window / 2;
     }
 
@@ -140,7 +140,7 @@ static double sleep_until_due(struct poller *poller, double random, double patie
     double share = patient ? PATIENT_SHARE : RELAXED_SHARE;
     poller->relaxed = even && poller->paced >= PACE_CHUNKS && dither(poller) < share;
     if (poller->relaxed && patient) {
-        poller->slack_ns = (int64_t)fmin(patience - RELAXED_LEAD_NS, poller->period_ns / 4);
+        poller->slack_ns = (int64_t)smaller(patience - RELAXED_LEAD_NS, poller->period_ns / 4);
         return due + poller->late_ns;
     }
     if (poller->relaxed)

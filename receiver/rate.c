@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/rate.h"
 
+#include "receiver/arith.h"
+
 #include <math.h>
 
 struct gear {
@@ -32,7 +34,7 @@ static const struct gear gears[RATE_GEARS] = {
 
 static double clamp(double value, double limit)
 {
-    return fmax(-limit, fmin(value, limit));
+    return larger(-limit, smaller(value, limit));
 }
 
 void rate_start(struct rate_loop *loop, double feed)
@@ -54,9 +56,28 @@ void rate_shift(struct rate_loop *loop, unsigned gear)
     }
 }
 
+static double omega(unsigned gear)
+{
+    return 2.0 * M_PI * gears[gear].bandwidth_hz;
+}
+
+static const struct rate_gains *gains(struct rate_loop *loop, double dt_s)
+{
+    struct rate_gains *gains = &loop->gains;
+    if (gains->dt_s != dt_s || gains->gear != loop->gear)
+        *gains = (struct rate_gains){
+            .dt_s = dt_s,
+            .gear = loop->gear,
+            .error = 1.0 - exp(-dt_s / ERROR_TIME_S),
+            .phase = 1.0 - exp(-20.0 * omega(loop->gear) * dt_s),
+            .feed = 1.0 - exp(-2.0 * M_PI * FEED_HZ * dt_s),
+        };
+    return gains;
+}
+
 static void choose_gear(struct rate_loop *loop, double error_s, double dt_s)
 {
-    loop->slow_error_s += (1.0 - exp(-dt_s / ERROR_TIME_S)) * (error_s - loop->slow_error_s);
+    loop->slow_error_s += gains(loop, dt_s)->error * (error_s - loop->slow_error_s);
     loop->in_gear_s += dt_s;
     if (loop->gear + 1 < RATE_GEARS && loop->in_gear_s >= gears[loop->gear].hold_s &&
         fabs(loop->slow_error_s) < SHIFT_UP_ERROR_S) {
@@ -73,8 +94,8 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     choose_gear(loop, error_s, dt_s);
     const struct gear *gear = &gears[loop->gear];
 
-    double w = 2.0 * M_PI * gear->bandwidth_hz;
-    double w0 = 1.0 - exp(-20.0 * w * dt_s);
+    double w = omega(loop->gear);
+    double w0 = gains(loop, dt_s)->phase;
     loop->z1 += w0 * (2.0 * w * error_s - loop->z1);
     loop->z2 += w0 * (loop->z1 - loop->z2);
     double phase = clamp(loop->z2, gear->phase_max);
@@ -84,7 +105,7 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     double wanted = phase + loop->integral;
     loop->correction += clamp(wanted - loop->correction, gear->slew_per_s * dt_s);
 
-    double smooth = 1.0 - exp(-2.0 * M_PI * FEED_HZ * dt_s);
+    double smooth = gains(loop, dt_s)->feed;
     loop->feed1 += smooth * (feed - 1.0 - loop->feed1);
     loop->feed2 += smooth * (loop->feed1 - loop->feed2);
     return 1.0 + clamp((1.0 + loop->feed2) * (1.0 + loop->correction - target_slope) - 1.0, RATIO_LIMIT);
@@ -98,9 +119,9 @@ bool rate_locked(const struct rate_loop *loop)
 double rate_target_move(struct rate_target *target, double goal_s, double dt_s, bool acquiring)
 {
     double missing_s = goal_s - target->fill_s;
-    double fall = fmax(TARGET_FALL, fmin(-missing_s / FALL_TIME_S, TARGET_FALL_FAR));
+    double fall = larger(TARGET_FALL, smaller(-missing_s / FALL_TIME_S, TARGET_FALL_FAR));
     double slope = acquiring ? clamp(missing_s / ACQUIRE_TIME_S, ACQUIRE_SLOPE)
-                             : fmax(-fall, fmin(missing_s / TARGET_TIME_S, TARGET_RISE));
+                             : larger(-fall, smaller(missing_s / TARGET_TIME_S, TARGET_RISE));
     target->fill_s += slope * dt_s;
     return slope;
 }

@@ -12,6 +12,13 @@
 
 #include <stdbool.h>
 
+/* Of the low-passes, for steps of dt_s in that gear: a device's are all alike. */
+struct rate_gains {
+    double dt_s;
+    unsigned gear;
+    double error, phase, feed;
+};
+
 struct rate_loop {
     double feed1, feed2;     /* the fed-forward ratio, low-passed: arrivals must not be heard as sidebands; minus 1 */
     double z1, z2, integral; /* of the error, as fractions of the ratio */
@@ -19,6 +26,7 @@ struct rate_loop {
     double slow_error_s;     /* low-passed error: what decides about gears */
     double in_gear_s;
     unsigned gear; /* 0 acquires, RATE_GEARS - 1 is steady */
+    struct rate_gains gains;
 };
 
 #define RATE_GEARS 3

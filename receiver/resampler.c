@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/resampler.h"
 
+#include "receiver/arith.h"
 #include "ringbuf/resident.h"
 
 #include <errno.h>
@@ -53,19 +54,19 @@ void resampler_free(struct resampler *rs)
 /* libsamplerate wants more than this many frames in hand, beyond the one it stands at. */
 double resampler_lookahead(enum resampler_quality quality, double step)
 {
-    return ceil(filters[quality].half_frames * fmax(step * (1.0 + 0.01), 1.0)) + 2.0;
+    return ceil(filters[quality].half_frames * larger(step * (1.0 + 0.01), 1.0)) + 2.0;
 }
 
 uint32_t resampler_slice(double step)
 {
-    double frames = fmin(SLICE_INPUT_FRAMES / step, RESAMPLER_FRAMES_MAX);
+    double frames = smaller(SLICE_INPUT_FRAMES / step, RESAMPLER_FRAMES_MAX);
     return frames < 1.0 ? 1 : (uint32_t)frames;
 }
 
 /* Source frames up to which must be fed for `frames` outputs. */
 static uint64_t need_end(const struct resampler *rs, uint32_t frames, double step)
 {
-    double most = rs->last_ratio > 0.0 ? fmax(step, 1.0 / rs->last_ratio) : step; /* of the ramp's two ends */
+    double most = rs->last_ratio > 0.0 ? larger(step, 1.0 / rs->last_ratio) : step; /* of the ramp's two ends */
     double end = rs->offset + frames * most + resampler_lookahead(rs->quality, most) + 1.0;
     return rs->base + (uint64_t)ceil(end);
 }
@@ -157,14 +158,14 @@ void resampler_seek(struct resampler *rs, const struct frame_ring *ring, double 
     src_reset(rs->src);
     double history = ceil(resampler_lookahead(rs->quality, step));
     double oldest = (double)frame_ring_released(ring);
-    double from = fmax(fmax(floor(position) - history, oldest), 0.0);
+    double from = larger(larger(floor(position) - history, oldest), 0.0);
     rs->base = (uint64_t)from;
     rs->offset = 0.0;
     rs->fed = rs->base;
     rs->last_ratio = 0.0;
     double ahead = floor((position - from) / step);
     while (ahead >= 1.0) {
-        uint32_t frames = (uint32_t)fmin(ahead, resampler_slice(step));
+        uint32_t frames = (uint32_t)smaller(ahead, resampler_slice(step));
         resampler_run(rs, ring, spare, frames, step);
         ahead -= frames;
     }

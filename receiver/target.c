@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "receiver/target.h"
 
-#include <math.h>
+#include "receiver/arith.h"
+
 #include <string.h>
 
 #define NS_PER_MS       1e6
@@ -44,7 +45,7 @@ static double seen_ns(const struct target_hold *target)
 {
     double most_ns = 0.0;
     for (int i = 0; i < TARGET_WINDOWS; i++)
-        most_ns = fmax(most_ns, target->window_max_ns[i]);
+        most_ns = larger(most_ns, target->window_max_ns[i]);
     return most_ns;
 }
 
@@ -52,18 +53,18 @@ static void accept(struct target_hold *target, int64_t now_ns, double lateness_n
 {
     if (is_stall(target, lateness_ns)) {
         /* It may go on at another phase of its timer, which what was seen so far does not cover. */
-        target->hold_ns = fmax(target->hold_ns, seen_ns(target) + STALL_MARGIN_NS);
+        target->hold_ns = larger(target->hold_ns, seen_ns(target) + STALL_MARGIN_NS);
         double worst_ns = lateness_ns;
         lateness_ns = 0.0;
         if (target->stall_ns > 0.0 && now_ns - target->stall_at_ns <= STALL_AGAIN_NS)
-            lateness_ns = fmax(worst_ns, target->stall_ns);
+            lateness_ns = larger(worst_ns, target->stall_ns);
         target->stall_ns = worst_ns;
         target->stall_at_ns = now_ns;
     }
-    target->window_max_ns[0] = fmax(target->window_max_ns[0], lateness_ns);
+    target->window_max_ns[0] = larger(target->window_max_ns[0], lateness_ns);
     if (lateness_ns > target->hold_ns - USED_UP_NS) /* what grows is met half-way ahead */
         target->hold_ns =
-            lateness_ns + MARGIN_NS + AHEAD * fmin(fmax(lateness_ns - target->hold_ns, 0.0), AHEAD_MAX_NS);
+            lateness_ns + MARGIN_NS + AHEAD * smaller(larger(lateness_ns - target->hold_ns, 0.0), AHEAD_MAX_NS);
 }
 
 static void lower_when_quiet(struct target_hold *target, int64_t now_ns)
@@ -103,11 +104,11 @@ void target_update(struct target_hold *target, int64_t now_ns, double lateness_n
         target->pending_ns = 0.0;
         break;
     case CLOCK_LATE:
-        target->pending_ns = fmax(target->pending_ns, lateness_ns);
+        target->pending_ns = larger(target->pending_ns, lateness_ns);
         break;
     case CLOCK_EARLY:
     case CLOCK_TRACKED:
-        accept(target, now_ns, fmax(lateness_ns, target->pending_ns));
+        accept(target, now_ns, larger(lateness_ns, target->pending_ns));
         target->pending_ns = 0.0;
         break;
     }
