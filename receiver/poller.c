@@ -18,6 +18,9 @@
 #define PERIOD_TOLERANCE 0.005
 /* Of the earliness and lateness seen, per chunk: halves in 2.8 s of 20 ms chunks. */
 #define SPREAD_DECAY 0.995
+/* One chunk stretches what is usual by no more than this: it takes a pattern to make it. */
+#define USUAL_GROWTH  1.2
+#define USUAL_STEP_NS (0.05 * MS)
 
 /* Once this many chunks have told the pace of a guest that is this even, only some are still watched closely. One whose
  * timer ticks coarsely comes in a pattern that averages out only where all of it is seen. */
@@ -62,6 +65,8 @@ static double clamp(double value, double low, double high)
 static void track(struct poller *poller, double error, uint32_t chunks)
 {
     double limit = poller->nominal_ns / 4;
+    if (poller->patient)
+        limit = smaller(limit, poller->usual_early_ns + poller->usual_late_ns + POLL_NS);
     double bounded = clamp(error, -limit, limit);
     poller->phase_ns += (int64_t)(chunks * poller->period_ns + PHASE_GAIN * bounded);
     poller->period_ns =
@@ -73,6 +78,11 @@ static void track(struct poller *poller, double error, uint32_t chunks)
 static void remember(double *spread_ns, double off_ns, double limit_ns)
 {
     *spread_ns = clamp(off_ns, *spread_ns * SPREAD_DECAY, limit_ns);
+}
+
+static void remember_usual(double *usual_ns, double off_ns, double limit_ns)
+{
+    remember(usual_ns, smaller(off_ns, *usual_ns * USUAL_GROWTH + USUAL_STEP_NS), limit_ns);
 }
 
 struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t last_look_ns, uint32_t chunks)
@@ -101,7 +111,10 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
 
     if (predictable) {
         /* Before now for certain; by how much more only a look nearby can tell. */
-        remember(&poller->early_ns, coarse ? predicted + POLL_NS : predicted, poller->nominal_ns);
+        double early = coarse ? predicted + POLL_NS : predicted;
+        remember(&poller->early_ns, early, poller->nominal_ns);
+        remember_usual(&poller->usual_early_ns, early, poller->nominal_ns);
+        remember_usual(&poller->usual_late_ns, untimed ? 0.0 : arrival - predicted, poller->nominal_ns);
         if (!untimed) {
             remember(&poller->late_ns, arrival - predicted, poller->nominal_ns);
             poller->paced += poller->paced < PACE_CHUNKS;
@@ -110,7 +123,7 @@ struct poller_arrival poller_seen(struct poller *poller, int64_t now_ns, int64_t
     } else {
         poller->paced = 0;
         poller->phase_ns = now_ns + (int64_t)arrival;
-        poller->early_ns = poller->late_ns = 0;
+        poller->early_ns = poller->late_ns = poller->usual_early_ns = poller->usual_late_ns = 0;
     }
     poller->tracking = predictable || !coarse; /* a guess after a long sleep is no base for the next sleep */
     poller->seen_ns = now_ns;
@@ -134,14 +147,15 @@ static double sleep_until_due(struct poller *poller, double random, double patie
     double due = (double)(poller->phase_ns - poller->look_ns) + poller->period_ns;
     /* Room for all of the dither, be the last chunk's look as late as it may. */
     poller->stepping = poller->period_ns > poller->early_ns + DITHER_ROOM_NS;
-    bool even =
-        poller->stepping && poller->paced >= EVEN_CHUNKS && poller->early_ns + poller->late_ns < PACE_SPREAD_NS;
-    bool patient = patience >= PATIENT_NS;
-    double share = patient ? PATIENT_SHARE : RELAXED_SHARE;
+    poller->patient = patience >= PATIENT_NS;
+    double spread =
+        poller->patient ? poller->usual_early_ns + poller->usual_late_ns : poller->early_ns + poller->late_ns;
+    bool even = poller->stepping && poller->paced >= EVEN_CHUNKS && spread < PACE_SPREAD_NS;
+    double share = poller->patient ? PATIENT_SHARE : RELAXED_SHARE;
     poller->relaxed = even && poller->paced >= PACE_CHUNKS && dither(poller) < share;
-    if (poller->relaxed && patient) {
+    if (poller->relaxed && poller->patient) {
         poller->slack_ns = (int64_t)smaller(patience - RELAXED_LEAD_NS, poller->period_ns / 4);
-        return due + poller->late_ns;
+        return due + poller->usual_late_ns;
     }
     if (poller->relaxed)
         return due + poller->late_ns - RELAXED_LEAD_NS;

@@ -17,18 +17,20 @@
 
 struct poller {
     uint64_t random;
-    double period_ns;  /* per chunk, estimated */
-    double nominal_ns; /* per chunk, as the format has it */
-    double early_ns;   /* how much earlier than predicted chunks have come lately */
-    double late_ns;    /* how much later */
-    int64_t phase_ns;  /* smoothed arrival of the newest chunk */
-    int64_t seen_ns;   /* look that last saw a chunk; before the first: the start */
-    int64_t look_ns;   /* last look */
-    unsigned paced;    /* chunks timed since the prediction began */
-    int64_t slack_ns;  /* the look that next() named may come so much later */
-    bool tracking;     /* phase_ns predicts the next chunk */
-    bool relaxed;      /* the next chunk is only fetched, not timed */
-    bool stepping;     /* looks follow each other evenly until it is there */
+    double period_ns;                     /* per chunk, estimated */
+    double nominal_ns;                    /* per chunk, as the format has it */
+    double early_ns;                      /* how much earlier than predicted chunks have come lately */
+    double late_ns;                       /* how much later */
+    double usual_early_ns, usual_late_ns; /* the same without what happens now and then */
+    int64_t phase_ns;                     /* smoothed arrival of the newest chunk */
+    int64_t seen_ns;                      /* look that last saw a chunk; before the first: the start */
+    int64_t look_ns;                      /* last look */
+    unsigned paced;                       /* chunks timed since the prediction began */
+    int64_t slack_ns;                     /* the look that next() named may come so much later */
+    bool tracking;                        /* phase_ns predicts the next chunk */
+    bool patient;                         /* there was room for lateness when the next look was planned */
+    bool relaxed;                         /* the next chunk is only fetched, not timed */
+    bool stepping;                        /* looks follow each other evenly until it is there */
 };
 
 struct poller_arrival {
