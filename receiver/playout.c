@@ -285,7 +285,7 @@ static uint32_t try_start(struct playout *p, double line, double goal_s, uint32_
         feed_release(p->feed, p->resume_frame);
     }
     double start = paused ? first : larger(first, wanted);
-    double silence = ceil(larger(start - wanted, 0.0) / p->step);
+    double silence = whole_above(larger(start - wanted, 0.0) / p->step);
     if (silence >= frames || start > latest_start(p, frames - (uint32_t)silence))
         return frames;
     if (start > first)

@@ -54,7 +54,7 @@ void resampler_free(struct resampler *rs)
 /* libsamplerate wants more than this many frames in hand, beyond the one it stands at. */
 double resampler_lookahead(enum resampler_quality quality, double step)
 {
-    return ceil(filters[quality].half_frames * larger(step * (1.0 + 0.01), 1.0)) + 2.0;
+    return whole_above(filters[quality].half_frames * larger(step * (1.0 + 0.01), 1.0)) + 2.0;
 }
 
 uint32_t resampler_slice(double step)
@@ -68,7 +68,7 @@ static uint64_t need_end(const struct resampler *rs, uint32_t frames, double ste
 {
     double most = rs->last_ratio > 0.0 ? larger(step, 1.0 / rs->last_ratio) : step; /* of the ramp's two ends */
     double end = rs->offset + frames * most + resampler_lookahead(rs->quality, most) + 1.0;
-    return rs->base + (uint64_t)ceil(end);
+    return rs->base + (uint64_t)whole_above(end);
 }
 
 bool resampler_ready(const struct resampler *rs, const struct frame_ring *ring, uint32_t frames, double step)
@@ -148,7 +148,7 @@ void resampler_run(struct resampler *rs, const struct frame_ring *ring, float *d
     double last = rs->last_ratio + per_frame * (frames - 1.0);
     rs->offset += passed(rs->last_ratio, last, frames);
     rs->last_ratio = last;
-    double whole = floor(rs->offset);
+    double whole = whole_below(rs->offset);
     rs->base += (uint64_t)whole;
     rs->offset -= whole;
 }
@@ -156,14 +156,14 @@ void resampler_run(struct resampler *rs, const struct frame_ring *ring, float *d
 void resampler_seek(struct resampler *rs, const struct frame_ring *ring, double position, double step, float *spare)
 {
     src_reset(rs->src);
-    double history = ceil(resampler_lookahead(rs->quality, step));
+    double history = whole_above(resampler_lookahead(rs->quality, step));
     double oldest = (double)frame_ring_released(ring);
-    double from = larger(larger(floor(position) - history, oldest), 0.0);
+    double from = larger(larger(whole_below(position) - history, oldest), 0.0);
     rs->base = (uint64_t)from;
     rs->offset = 0.0;
     rs->fed = rs->base;
     rs->last_ratio = 0.0;
-    double ahead = floor((position - from) / step);
+    double ahead = whole_below((position - from) / step);
     while (ahead >= 1.0) {
         uint32_t frames = (uint32_t)smaller(ahead, resampler_slice(step));
         resampler_run(rs, ring, spare, frames, step);
