@@ -7,6 +7,7 @@ cpu.py [--rounds N] [--seconds S] [--idle S] [--growth S]
 
 import argparse
 import os
+import socket
 import time
 
 import figures
@@ -87,28 +88,36 @@ class Bench:
         if not good:
             self.missed.append(text)
 
+    def guest(self, transport, where, name):
+        writes = ["--shm", where] if transport == "shm" else ["--udp", f"127.0.0.1:{where}"]
+        if transport == "udp":  # in bursts, as the driver's timer fires
+            writes += ["--tick", 1]
+        return self.session.guest(*writes, "--jitter", 2, name=f"guest-{name}")[0]
+
     def start(self, transport, quality, name="earshot"):
         session = self.session
-        if transport == "shm":
-            reads, writes = ["-m", session.ring()], ["--shm", session.ring()]
-        else:
-            port = harness.free_port()
-            reads, writes = ["-u", "-p", port], ["--udp", f"127.0.0.1:{port}"]
-            if transport == "udp":  # in bursts, as the driver's timer fires
-                writes += ["--tick", 1]
+        where = session.ring() if transport == "shm" else harness.free_port()
+        reads = ["-m", where] if transport == "shm" else ["-u", "-p", where]
         earshot = session.earshot(*reads, "-o", "pipewire", "-d", "testsink", "-q", quality, "-t", 60, name=name)
-        guest, _ = session.guest(*writes, "--jitter", 2, name=f"guest-{name}")
-        return earshot, guest
+        return earshot, self.guest(transport, where, name)
 
-    def bare(self, quality):
-        reference = self.session.spawn("reference", [harness.built("earshot-reference"), "testsink", quality,
-                                                     f"{QUANTUM}/48000"])
-        percent = measure(reference, self.options.seconds)[0]
-        reference.end()
-        return percent
+    def bare(self, transport, quality):
+        """Beside the same guest, to whom nobody listens: what runs on the other core, or the other half of one, makes
+        all that runs slower."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            nobody.bind(("127.0.0.1", 0))
+            where = self.session.ring("unread") if transport == "shm" else nobody.getsockname()[1]
+            guest = self.guest(transport, where, "unheard")
+            reference = self.session.spawn("reference", [harness.built("earshot-reference"), "testsink", quality,
+                                                         f"{QUANTUM}/48000"])
+            percent = measure(reference, self.options.seconds)[0]
+            reference.end()
+            guest.end()
+            return percent
 
     def playing(self, transport, quality):
-        reference_all, earshot_all, above_all, parts = [self.bare(quality)], [], [], ""
+        reference_all, earshot_all, above_all, parts = [self.bare(transport, quality)], [], [], ""
         for _ in range(self.options.rounds):
             earshot, guest = self.start(transport, quality)
             percent, wakeups, parts = measure(earshot, self.options.seconds, settle=KNOWN_S)
@@ -116,7 +125,7 @@ class Bench:
             memory = rss_kib(earshot.pid)
             guest.end()
             earshot.end()
-            reference_all.append(self.bare(quality))
+            reference_all.append(self.bare(transport, quality))
             # Each with its neighbours in time, before and after: the machine's own speed changes.
             above_all.append(percent - sum(reference_all[-2:]) / 2)
         above = median(above_all)
