@@ -43,15 +43,17 @@ class PipeWire(backend_contract.Server, harness.Session):
 
     def record(self, sink, positions, seconds=1.0):
         """What the sink's monitor gives, as one list of samples per channel."""
-        path = os.path.join(self.directory, "record.wav")
+        path = os.path.join(self.directory, f"record{len(self.processes)}.wav")
         channels = len(positions.split())
         recorder = self.spawn("record", ["pw-cat", "--record", "--target", sink, "--channels", str(channels), "--format",
                                          "f32", "--rate", "48000", "-P", "{ stream.capture.sink=true }", path])
         time.sleep(seconds)
         recorder.end(signal.SIGINT)
+        if not os.path.exists(path):
+            return [[]]
         with open(path, "rb") as file:
             data = file.read()
-        start = data.index(b"data") + 8
+        start = data.find(b"data") + 8
         samples = array.array("f")
         samples.frombytes(data[start:start + (len(data) - start) // (4 * channels) * 4 * channels])
         return [samples[c::channels] for c in range(channels)]

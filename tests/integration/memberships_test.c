@@ -36,12 +36,14 @@
 
 #include <cmocka.h>
 
-#define MS       1000000LL
-#define SECOND   1000000000LL
-#define PORT     4010
-#define PAYLOAD  1152
-#define FLOOD    20000
-#define HEARD_MS 250
+#define MS               1000000LL
+#define SECOND           1000000000LL
+#define PORT             4010
+#define PAYLOAD          1152
+#define FLOOD            20000
+#define HEARD_MS         250
+#define FORWARDING_LOOKS 500
+#define AHEAD            64 /* packets: what any socket's buffer holds */
 
 struct frame {
     uint8_t ethernet[ETH_HLEN];
@@ -72,6 +74,22 @@ static void rest(int ms)
     poll(NULL, 0, ms);
 }
 
+/* A port forwards once the kernel has seen that its cable is there, which it looks at when it likes. */
+static void wait_forwarding(unsigned number)
+{
+    for (unsigned looks = 0; looks < FORWARDING_LOOKS; looks++, rest(10)) {
+        char command[64], text[2048];
+        snprintf(command, sizeof command, "ip -d link show vnet%u", number);
+        FILE *said = popen(command, "re");
+        assert_non_null(said);
+        text[fread(text, 1, sizeof text - 1, said)] = 0;
+        pclose(said);
+        if (strstr(text, "state forwarding"))
+            return;
+    }
+    fail_msg("vnet%u forwards nothing", number);
+}
+
 /* The bridge, and a cable into it: vnetN is its port, peerN the guest's end. */
 static void add_bridge(unsigned number, const char *options)
 {
@@ -80,6 +98,7 @@ static void add_bridge(unsigned number, const char *options)
     ip("address add 192.168.%u.1/24 dev virbr%u", 122 + number, number);
     ip("link set vnet%u up", number);
     ip("link set virbr%u up", number);
+    wait_forwarding(number);
 }
 
 /* Its port would be a link to listen on by itself. */
@@ -319,6 +338,7 @@ static void silence_is_doubted(void **state)
 struct flood {
     int wire;
     unsigned number;
+    atomic_uint received;
     atomic_bool done;
 };
 
@@ -326,8 +346,14 @@ static void *send_flood(void *arg)
 {
     struct flood *flood = arg;
     const struct frame frame = guest_frame(flood->number);
+    unsigned lost = 0; /* or so it seems */
     for (unsigned i = 0; i < FLOOD; i++) {
         send_frame(flood->wire, flood->number, &frame);
+        for (unsigned waited = 0; i - atomic_load(&flood->received) - lost >= AHEAD; waited++) {
+            if (waited == HEARD_MS)
+                lost = i - atomic_load(&flood->received);
+            rest(1);
+        }
         if (i % 8 == 7) {
             struct timespec pause = {.tv_nsec = 100000};
             nanosleep(&pause, NULL);
@@ -355,7 +381,7 @@ static unsigned count_flood(struct rig *r, const char *renewed, unsigned *renewa
         more = !atomic_load(&flood.done);
         uint8_t packet[2048];
         while (recv(udp.fd, packet, sizeof packet, MSG_DONTWAIT) > 0)
-            received++;
+            atomic_store(&flood.received, ++received);
         for (unsigned i = 0; i < udp.joined_count; i++)
             udp.joined[i].renew_ns = udp.joined[i].index == (int)if_nametoindex(renewed) ? 0 : INT64_MAX;
         *renewals += udp_socket_renew(&udp, 1);

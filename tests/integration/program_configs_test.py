@@ -200,9 +200,9 @@ def test_faults_apart(place):
                         "unread.conf:1: unknown key", "nonsense.conf:2: target = nonsense: must be rate=",
                         "cannot play through WAV file: No such file", "(?m)^good: 48 kHz"):
             receiver.says(pattern)
-        found = {s["name"]: s["state"] for s in streams(place)}
-        assert found == {"busy": "port-busy", "device": "no-server", "garbage": "waiting", "good": "playing",
-                         "missing": "waiting"}, found
+        wait_for(lambda: {s["name"]: s["state"] for s in streams(place)} == {
+            "busy": "port-busy", "device": "no-server", "garbage": "waiting", "good": "playing", "missing": "waiting"},
+            "each in its state")
     # A port that becomes free is taken, and a guest that comes is played.
     place.guest("--shm", place.path("missing"))
     send_from(place, port, "127.0.0.2")

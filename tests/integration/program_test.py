@@ -51,7 +51,8 @@ def test_play_pause_stop(place):
     assert stream["frames"] > 0, stream
     table = place.run("status").stdout
     assert re.search(r"(?m)^NAME +STATE +FORMAT +LATENCY +DRIFT +DROP-OUTS +OUTPUT$", table), table
-    assert re.search(r"(?m)^desk +playing +48 kHz 16 bit stereo +\d+\.\d/\d+\.\d ms .* null$", table), table
+    wait_for(lambda: re.search(r"(?m)^desk +playing +48 kHz 16 bit stereo +\d+\.\d/\d+\.\d ms .* null$",
+                               place.run("status").stdout), f"another line than in {table}")
 
     guest.terminate()
     guest.wait(LIMIT)

@@ -182,7 +182,7 @@ def servers():
             print(f"{name}: {harness.describe(result)}")
             harness.check(result["tone_from_ns"], f"{name}: silent for good")
             harness.fault_row(f"ALSA, plugged {name}: the server is killed and started again", "silence",
-                              (result["tone_from_ns"] - back_ns) / 1e9, harness.SERVER_BACK_S)
+                              max(result["tone_from_ns"] - back_ns, 0) / 1e9, harness.SERVER_BACK_S)
             settled = capture.analyse(log, from_ns=result["tone_from_ns"] + CAUGHT_UP_NS, **options)
             harness.expect_clean(settled, 2.5, name)
 

@@ -45,6 +45,15 @@ def default(session):
     return session.run("pactl", "get-default-sink", may_fail=True).strip()
 
 
+def wait_sinks(session, *names):
+    """These outputs, and no others."""
+    harness.wait_for(f"the outputs {', '.join(names)}", lambda: sinks(session) == list(names))
+
+
+def wait_default(session, name):
+    harness.wait_for(f"{name} to be the default", lambda: default(session) == name)
+
+
 def choose(session, name):
     """As somebody does in a mixer. pactl hangs up so soon that PipeWire 0.3.65 may not have heard of it."""
     def chosen():
@@ -58,10 +67,10 @@ def capture(session, *args, name="capture", **environment):
     return session.spawn(name, [harness.built("earshot"), "guest", "--capture", *map(str, args)], **environment)
 
 
-def wait_ready(session, process, times=1):
+def wait_ready(session, process, times=1, name="earshot"):
     """The output is recorded, and the default one for everybody."""
     harness.wait_for("an output", lambda: process.log().count("What plays here") == times)
-    harness.wait_for("it to be the default", lambda: default(session) == "earshot")
+    wait_default(session, name)
 
 
 def hear(guest, host, recording, path, what):
@@ -109,7 +118,7 @@ def heard(kind):
         harness.fault_row(f"A Linux guest's {FAULTS[kind]} is killed and starts again",
                           "silence, then its output to the host is there again", back_s, harness.SERVER_BACK_S)
         harness.check(process.end() == 0, f"it did not end in order:\n{process.log()}")
-        harness.check(sinks(guest) == ["card"], f"left behind: {sinks(guest)}")
+        wait_sinks(guest, "card")
         harness.wait_for("the host's stream to be idle", lambda: host.status("vm1")["state"] == "idle")
 
 
@@ -139,13 +148,12 @@ def left(kind):
         choose(guest, "card")
 
         killed = capture(guest, "--shm", ring)
-        harness.wait_for("an output", lambda: default(guest) == "earshot-2")
+        wait_ready(guest, killed, name="earshot-2")
         killed.end(9)
-        harness.check(sinks(guest) == ["card", "earshot", "earshot-2"], f"outputs: {sinks(guest)}")
+        wait_sinks(guest, "card", "earshot", "earshot-2")
         process = capture(guest, "--shm", ring, name="again")
-        harness.wait_for("an output again", lambda: "What plays here" in process.log())
-        harness.check(sinks(guest) == ["card", "earshot", "earshot-2"], f"left over: {sinks(guest)}")
-        harness.check(default(guest) == "earshot-2", f"the default is {default(guest)}")
+        wait_ready(guest, process, name="earshot-2")
+        wait_sinks(guest, "card", "earshot", "earshot-2")
         names = [sink["description"] for sink in guest.list("sinks") if sink["name"] == "earshot-2"]
         harness.check(names == ["Host (Earshot)"], f"mixers call it {names}")
 
@@ -171,16 +179,16 @@ def left(kind):
         harness.check(index(ring) != still, "nothing is sent after a silence")
 
         harness.check(process.end() == 0, f"it did not end in order:\n{process.log()}")
-        harness.check(sinks(guest) == ["card", "earshot"], f"left behind: {sinks(guest)}")
-        harness.check(default(guest) == "card", f"the default is {default(guest)}, not what it was")
+        wait_sinks(guest, "card", "earshot")
+        wait_default(guest, "card")
         harness.check(index(ring) == 0, "the ring was not closed")
 
         # Who chose another output meanwhile keeps it.
         process = capture(guest, "--shm", ring, name="chosen")
-        harness.wait_for("an output for the third time", lambda: default(guest) == "earshot-2")
+        wait_ready(guest, process, name="earshot-2")
         choose(guest, "earshot")
         harness.check(process.end() == 0, "it did not end in order")
-        harness.check(default(guest) == "earshot", f"the default is {default(guest)}, not what was chosen")
+        wait_default(guest, "earshot")
 
 
 def deaf(kind):
@@ -198,8 +206,8 @@ def deaf(kind):
         now = {sink["name"]: sink["index"] for sink in guest.list("sinks")}
         harness.check(now == {sink["name"]: sink["index"] for sink in made}, f"another output: {now}")
         harness.check(process.end() == 0, f"it did not end in order:\n{process.log()}")
-        harness.check(sinks(guest) == ["card"], f"left behind: {sinks(guest)}")
-        harness.check(default(guest) == "card", f"the default is {default(guest)}, not what it was")
+        wait_sinks(guest, "card")
+        wait_default(guest, "card")
 
 
 def test():

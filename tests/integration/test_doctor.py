@@ -287,7 +287,7 @@ def network():
 
         # Heard by an earshot that wants another sender: on the wire, but not at the stream.
         other = earshot("-i", "virbr0", "--from", "192.168.177.99", name="other")
-        harness.wait_for("the port", lambda: ":0FAA" in port_table(net))
+        harness.wait_for("the port, and an answer", lambda: ":0FAA" in port_table(net) and session.status())
         doctor("-i", "virbr0").names(
             "a sender left out", r"\d+ packets a second come from 192.168.177.50 by virbr0, but earshot gets none", "")
         doctor("-i", "virbr0", "--from", "192.168.177.99").warns(
@@ -298,7 +298,7 @@ def network():
         other.end()
 
         unicast = earshot("-u", name="unicast")
-        harness.wait_for("the port", lambda: ":0FAA" in port_table(net))
+        harness.wait_for("the port, and an answer", lambda: ":0FAA" in port_table(net) and session.status())
         doctor("-i", "virbr0").names("not a member", "The running earshot has not joined the group", "(-g, -i)")
         unicast.end()
 
@@ -316,7 +316,7 @@ def network():
         sender.end()
         receiver.end()
         receiver = earshot("-i", "virbr0", name="receiver-again")
-        harness.wait_for("the port", lambda: ":0FAA" in port_table(net))
+        harness.wait_for("the port, and an answer", lambda: ":0FAA" in port_table(net) and session.status())
         net.sysctl("virbr0/rp_filter", 1)
         net.ip("-n", net.host, "addr", "flush", "dev", "virbr0")
         sender = guest("guest-filtered")

@@ -32,8 +32,10 @@ def stereo(client):
 
 def ports_ms(session, client, latency_ms, unit_ms, rate=48000):
     """When a delivery's first frame is on the client's ports after its publication."""
-    ranges = harness.wait_for("a playback latency", lambda: [session.latency(port, "playback") or (0, 0)
-                                                             for port in stereo(client)])
+    def told():
+        ranges = [session.latency(port, "playback") for port in stereo(client)]
+        return all(ranges) and ranges
+    ranges = harness.wait_for("a playback latency", told)
     return latency_ms - unit_ms - max(most for _, most in ranges) * 1000 / rate
 
 
@@ -165,7 +167,7 @@ def format_change():
         session.witnessed("-m", session.ring(), "-o", "jack", "-n", "vm1", "-t", CONTENT_MS)
         capture = session.capture_ports(*stereo("vm1")).wait_running()
         guest, _ = session.guest("--shm", session.ring())
-        harness.wait_for("the client", lambda: "vm1:FL" in session.ports())
+        harness.wait_for("the client's cables", lambda: "system:playback_2" in session.connections().get("vm1:FR", ()))
         session.run("jack_disconnect", "vm1:FL", "system:playback_1")
         session.run("jack_connect", "vm1:FR", "system:playback_4")
         time.sleep(2.5)

@@ -190,7 +190,7 @@ def paused(session):
 
     state("playing", 5)
     idle_ns = state("idle", 7)
-    harness.check(session.stream("vm1")["corked"], "not corked")
+    harness.wait_for("it to be corked", lambda: (session.stream("vm1") or {}).get("corked"), 2)
     resumed_ns = state("playing", 6)
     time.sleep(2.5)
     capture.stop()

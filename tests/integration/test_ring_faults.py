@@ -15,6 +15,7 @@ import faults
 import harness
 
 RING_BYTES = 2 << 20
+ANNOUNCED_S = 10  # it is told at once where the latency is right from the start, else 5 s later
 LOOKED_AT_S = 4  # a ring that is there is looked at nine times a second: so long no other wake-up or two decide
 
 
@@ -111,7 +112,7 @@ def wrong_size(case):
 def truncated(case):
     receiver = case.receiver()
     guest = case.guest()
-    receiver.says(r"48 kHz .* ms")
+    receiver.says(r"48 kHz .* ms", ANNOUNCED_S)
     guest.end(signal.SIGKILL)
     os.truncate(case.ring, 0)
     time.sleep(0.3)
@@ -126,10 +127,10 @@ def truncated(case):
 def recreated(case):
     receiver = case.receiver()
     guest = case.guest()
-    receiver.says(r"48 kHz .* ms")
+    receiver.says(r"48 kHz .* ms", ANNOUNCED_S)
     guest.end(signal.SIGKILL)
     os.unlink(case.ring)
-    receiver.says(r"(?s)48 kHz .* is not there yet")
+    receiver.says(r"(?s)48 kHz .* is not there yet", ANNOUNCED_S)
     time.sleep(0.5)  # and the sound server stops asking
     receiver.waits()
     guest = case.guest()
@@ -139,7 +140,7 @@ def recreated(case):
 def replaced(case):
     receiver = case.receiver()
     guest = case.guest()
-    receiver.says(r"48 kHz .* ms")
+    receiver.says(r"48 kHz .* ms", ANNOUNCED_S)
     guest.end(signal.SIGKILL)
     os.unlink(case.ring)
     guest = case.guest()
@@ -176,7 +177,7 @@ def zeros(case):
 def restarted(case):
     receiver = case.receiver()
     guest = case.guest()
-    receiver.says(r"48 kHz .* ms")
+    receiver.says(r"48 kHz .* ms", ANNOUNCED_S)
     receiver.process.send(signal.SIGSTOP)
     guest.end()
     guest = case.guest()

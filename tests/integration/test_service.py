@@ -48,6 +48,7 @@ class Manager:
         self.program = f"{self.home}/.local/bin/earshot"
         self.unit = f"{self.home}/.local/share/systemd/user/{UNIT}"
         self.process = None
+        self.mounted = False
         # What plays here is started by the test.
         self.write(".config/systemd/user/pipewire.socket", None)
 
@@ -81,12 +82,20 @@ class Manager:
             copy = os.path.join(self.session.directory, "checkout")
             shutil.copytree(CHECKOUT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", "build-*", "Testing"))
             subprocess.run(["mount", "--bind", copy, CHECKOUT], check=True)
+            self.mounted = True
             self.bootstrap("install")
         else:  # the sanitizers' and other compilers' builds; it is the checkout's own that ./bootstrap makes
             self.session.run("cmake", "--install", harness.build_dir(), "--prefix", f"{self.home}/.local", seconds=60)
         self.process = self.session.spawn("systemd", [SYSTEMD, "--user", "--unit=basic.target", "--log-target=console"])
         harness.wait_for("the user's service manager", lambda: self.session.run(
             "systemctl", "--user", "is-active", "basic.target", may_fail=True) == "active\n")
+
+    def undo(self):
+        """The next attempt begins in the same namespaces."""
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", CHECKOUT], check=True)
+        for link in (BRIDGE, "port0"):
+            self.session.run("ip", "link", "delete", link, may_fail=True)
 
     def systemctl(self, *argv, may_fail=False):
         return self.session.run("systemctl", "--user", *argv, seconds=40, may_fail=may_fail)
@@ -182,7 +191,7 @@ def check_guest(manager):
     says("Waiting for a sound server")
     session.spawn("pipewire-pulse", ["pipewire-pulse"])
     says("What plays here goes to")
-    harness.check(session.run("pactl", "get-default-sink").strip() == "earshot", "its output is not the default one")
+    harness.wait_for("its output to be the default one", lambda: session.run("pactl", "get-default-sink").strip() == "earshot")
     harness.check(session.run("stat", "-c", "%s %a", ring).split() == [str(2 << 20), "600"], "the ring it was told to make")
     os.remove(ring)
     manager.systemctl("stop", GUEST_UNIT)
@@ -191,108 +200,115 @@ def check_guest(manager):
     harness.wait_for("its output to be gone", lambda: "earshot" not in session.run("pactl", "list", "short", "sinks"))
 
 
+def whole_life(session, manager):
+    manager.start()
+    check_unit(manager)
+
+    # Two commands after the installation. No sound server runs, no ring exists: nothing fails.
+    said = manager.earshot("setup", VM, "--shm", "2M", "--install")
+    harness.check("it was enabled for that" in said, said)
+    pid = manager.wait_active()
+    harness.check(manager.shows("UnitFileState") == "enabled", "setup did not enable it")
+    harness.wait_for("a word to the manager about what it waits for", lambda: manager.shows("StatusText"))
+
+    session.start_server(quantum=256)
+    session.sink()
+    capture = session.capture().wait_running()
+    guest, log = session.guest("--shm", RING, "--ppm", 100)
+    harness.wait_for("the guest to be played", lambda: playing(manager))
+    check_process(pid)
+    time.sleep(3)
+    result = capture.stop().analyse(log)
+    print(f"heard through the service: {harness.describe(result)}", flush=True)
+    harness.check(result["tone_from_ns"] and result["tone_to_ns"] - result["tone_from_ns"] > 2e9,
+                  "nothing was heard")
+    table = manager.earshot("status")
+    harness.check(re.search(rf"(?m)^{VM} +playing +48 ?k\S* .* pipewire$", table), f"status: {table}")
+
+    # What it is not allowed takes none of this away: links' messages, other processes' ports, and the bus.
+    manager.earshot("setup", "bridged", "--bridge", BRIDGE, "--install")
+    harness.wait_for("both guests", lambda: {s["name"] for s in session.status() or []} >= {VM, "bridged"})
+    for argv in (["link", "add", BRIDGE, "type", "bridge"], ["addr", "add", "10.99.0.1/24", "dev", BRIDGE],
+                 ["link", "add", "port0", "type", "veth", "peer", "name", "port1"],
+                 ["link", "set", "port0", "master", BRIDGE, "up"], ["link", "set", "port1", "up"],
+                 ["link", "set", BRIDGE, "up"]):
+        session.run("ip", *argv)
+    sender, _ = session.guest("--udp", "239.255.77.77", "-i", BRIDGE, name="bridged-guest")
+    harness.wait_for("the guest on a bridge that came later",
+                     lambda: (session.status("bridged") or {}).get("state") == "playing", 20)
+    sender.end()
+    harness.check("Removed" in manager.earshot("setup", "bridged", "--remove"), "setup --remove")
+    harness.wait_for("one guest", lambda: [s["name"] for s in session.status()] == [VM])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        harness.wait_for("the port to be free", lambda: bound(taken, 4010))
+        manager.earshot("setup", "unicast", "--unicast", "--install")
+        harness.wait_for("the holder of the port by name",
+                         lambda: re.search(rf"4010.*\b{os.getpid()}\b", session.run(
+                             "systemctl", "--user", "show", UNIT, "--property=StatusText")))
+    manager.earshot("setup", "unicast", "--remove")
+
+    # A reload is the same process.
+    config = f"{session.env['HOME']}/.config/earshot/{VM}.conf"
+    with open(config) as lines:
+        ours = lines.read()
+    with open(config, "a") as out:
+        out.write("latency = 80\n")
+    manager.systemctl("reload", UNIT)
+    harness.wait_for("the new latency", lambda: abs((playing(manager) or {"target_ms": 0})["target_ms"] - 80) < 1)
+    harness.check(manager.shows("MainPID") == pid, "a reload restarted it")
+
+    # It feeds the watchdog; hanging, it is ended and started anew, and plays again. So when it crashes.
+    manager.drop_in("quick", "[Service]\nWatchdogSec=1\nRestartSec=100ms\n")
+    manager.systemctl("restart", UNIT)
+    pid = manager.wait_active()
+    time.sleep(3)
+    harness.check(manager.shows("MainPID", "NRestarts") == [pid, "0"], "the watchdog bit while it was well")
+    os.kill(int(pid), signal.SIGSTOP)
+    stopped = pid
+    pid = manager.wait_active(stopped)
+    harness.check(manager.shows("NRestarts") == "1", "it was not the watchdog")
+    harness.wait_for("sound after it hung", lambda: playing(manager), 20)
+    os.kill(int(pid), signal.SIGSEGV)
+    pid = manager.wait_active(pid)
+    harness.wait_for("sound after it crashed", lambda: playing(manager), 20)
+    manager.remove_drop_in("quick")
+
+    # A wrong command line is not tried again.
+    manager.drop_in("wrong", f"[Service]\nRestartSec=100ms\nExecStart=\nExecStart={manager.program} --no-such\n")
+    manager.systemctl("restart", UNIT, may_fail=True)
+    time.sleep(1)
+    harness.check(manager.shows("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "2", "0"],
+                  f"a wrong option: {manager.shows('ActiveState', 'ExecMainStatus', 'NRestarts')}")
+    manager.remove_drop_in("wrong")
+    manager.systemctl("reset-failed", UNIT)
+    manager.systemctl("start", UNIT)
+
+    # What was changed stays; what was not goes, and the service with it, in order.
+    refused = manager.earshot("setup", VM, "--remove", may_fail=True)
+    harness.check("left alone" in refused and os.path.exists(config), refused)
+    with open(config, "w") as out:
+        out.write(ours)
+    manager.earshot("setup", VM, "--remove")
+    harness.check(not os.path.exists(config), "setup --remove left the configuration")
+    harness.wait_for("the service to be off", lambda: manager.shows("ActiveState", "UnitFileState") ==
+                     ["inactive", "disabled"], 20)
+    harness.check(manager.shows("Result") == "success", f"it did not end in order: {manager.shows('Result')}")
+    guest.end()
+    check_guest(manager)
+    manager.no_orphans()
+    if os.path.exists(f"{manager.home}/.local/share/doc/earshot/installed"):
+        manager.bootstrap("uninstall")
+        left = [name for _, _, files in os.walk(f"{manager.home}/.local") for name in files if "earshot" in name]
+        harness.check(not left, f"./bootstrap uninstall left {left}")
+
+
 def test():
     with harness.Session() as session:
         manager = Manager(session)
-        manager.start()
-        check_unit(manager)
-
-        # Two commands after the installation. No sound server runs, no ring exists: nothing fails.
-        said = manager.earshot("setup", VM, "--shm", "2M", "--install")
-        harness.check("it was enabled for that" in said, said)
-        pid = manager.wait_active()
-        harness.check(manager.shows("UnitFileState") == "enabled", "setup did not enable it")
-        harness.check(manager.shows("StatusText") != "", "it does not tell the manager what it waits for")
-
-        session.start_server(quantum=256)
-        session.sink()
-        capture = session.capture().wait_running()
-        guest, log = session.guest("--shm", RING, "--ppm", 100)
-        harness.wait_for("the guest to be played", lambda: playing(manager))
-        check_process(pid)
-        time.sleep(3)
-        result = capture.stop().analyse(log)
-        print(f"heard through the service: {harness.describe(result)}", flush=True)
-        harness.check(result["tone_from_ns"] and result["tone_to_ns"] - result["tone_from_ns"] > 2e9,
-                      "nothing was heard")
-        table = manager.earshot("status")
-        harness.check(re.search(rf"(?m)^{VM} +playing +48 ?k\S* .* pipewire$", table), f"status: {table}")
-
-        # What it is not allowed takes none of this away: links' messages, other processes' ports, and the bus.
-        manager.earshot("setup", "bridged", "--bridge", BRIDGE, "--install")
-        harness.wait_for("both guests", lambda: {s["name"] for s in session.status() or []} >= {VM, "bridged"})
-        for argv in (["link", "add", BRIDGE, "type", "bridge"], ["addr", "add", "10.99.0.1/24", "dev", BRIDGE],
-                     ["link", "add", "port0", "type", "veth", "peer", "name", "port1"],
-                     ["link", "set", "port0", "master", BRIDGE, "up"], ["link", "set", "port1", "up"],
-                     ["link", "set", BRIDGE, "up"]):
-            session.run("ip", *argv)
-        sender, _ = session.guest("--udp", "239.255.77.77", "-i", BRIDGE, name="bridged-guest")
-        harness.wait_for("the guest on a bridge that came later",
-                         lambda: (session.status("bridged") or {}).get("state") == "playing", 20)
-        sender.end()
-        harness.check("Removed" in manager.earshot("setup", "bridged", "--remove"), "setup --remove")
-        harness.wait_for("one guest", lambda: [s["name"] for s in session.status()] == [VM])
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-            harness.wait_for("the port to be free", lambda: bound(taken, 4010))
-            manager.earshot("setup", "unicast", "--unicast", "--install")
-            harness.wait_for("the holder of the port by name",
-                             lambda: re.search(rf"4010.*\b{os.getpid()}\b", session.run(
-                                 "systemctl", "--user", "show", UNIT, "--property=StatusText")))
-        manager.earshot("setup", "unicast", "--remove")
-
-        # A reload is the same process.
-        config = f"{session.env['HOME']}/.config/earshot/{VM}.conf"
-        with open(config) as lines:
-            ours = lines.read()
-        with open(config, "a") as out:
-            out.write("latency = 80\n")
-        manager.systemctl("reload", UNIT)
-        harness.wait_for("the new latency", lambda: abs((playing(manager) or {"target_ms": 0})["target_ms"] - 80) < 1)
-        harness.check(manager.shows("MainPID") == pid, "a reload restarted it")
-
-        # It feeds the watchdog; hanging, it is ended and started anew, and plays again. So when it crashes.
-        manager.drop_in("quick", "[Service]\nWatchdogSec=1\nRestartSec=100ms\n")
-        manager.systemctl("restart", UNIT)
-        pid = manager.wait_active()
-        time.sleep(3)
-        harness.check(manager.shows("MainPID", "NRestarts") == [pid, "0"], "the watchdog bit while it was well")
-        os.kill(int(pid), signal.SIGSTOP)
-        stopped = pid
-        pid = manager.wait_active(stopped)
-        harness.check(manager.shows("NRestarts") == "1", "it was not the watchdog")
-        harness.wait_for("sound after it hung", lambda: playing(manager), 20)
-        os.kill(int(pid), signal.SIGSEGV)
-        pid = manager.wait_active(pid)
-        harness.wait_for("sound after it crashed", lambda: playing(manager), 20)
-        manager.remove_drop_in("quick")
-
-        # A wrong command line is not tried again.
-        manager.drop_in("wrong", f"[Service]\nRestartSec=100ms\nExecStart=\nExecStart={manager.program} --no-such\n")
-        manager.systemctl("restart", UNIT, may_fail=True)
-        time.sleep(1)
-        harness.check(manager.shows("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "2", "0"],
-                      f"a wrong option: {manager.shows('ActiveState', 'ExecMainStatus', 'NRestarts')}")
-        manager.remove_drop_in("wrong")
-        manager.systemctl("reset-failed", UNIT)
-        manager.systemctl("start", UNIT)
-
-        # What was changed stays; what was not goes, and the service with it, in order.
-        refused = manager.earshot("setup", VM, "--remove", may_fail=True)
-        harness.check("left alone" in refused and os.path.exists(config), refused)
-        with open(config, "w") as out:
-            out.write(ours)
-        manager.earshot("setup", VM, "--remove")
-        harness.check(not os.path.exists(config), "setup --remove left the configuration")
-        harness.wait_for("the service to be off", lambda: manager.shows("ActiveState", "UnitFileState") ==
-                         ["inactive", "disabled"], 20)
-        harness.check(manager.shows("Result") == "success", f"it did not end in order: {manager.shows('Result')}")
-        guest.end()
-        check_guest(manager)
-        manager.no_orphans()
-        if os.path.exists(f"{manager.home}/.local/share/doc/earshot/installed"):
-            manager.bootstrap("uninstall")
-            left = [name for _, _, files in os.walk(f"{manager.home}/.local") for name in files if "earshot" in name]
-            harness.check(not left, f"./bootstrap uninstall left {left}")
+        try:
+            whole_life(session, manager)
+        finally:
+            manager.undo()
 
 
 def inside():

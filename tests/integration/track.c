@@ -411,10 +411,10 @@ static double complex tone_part(double sample, double part, double turns)
 
 double track_tone_level(const struct capture *capture, unsigned channel, double hz, int64_t from_ns, int64_t to_ns)
 {
-    /* The mean of blocks short enough that a drifting clock turns no phase to speak of in one. */
+    /* Of blocks short enough that a drifting clock turns no phase to speak of in one. */
     double complex sum = 0;
-    double level = 0;
-    size_t in_block = 0, blocks = 0;
+    double *levels = NULL, level = 0;
+    size_t in_block = 0, blocks = 0, room = 0;
     for (size_t i = 0; i < capture->cycle_count; i++) {
         const struct capture_record *record = &capture->cycles[i].record;
         if (record->cycle_ns < from_ns || record->cycle_ns > to_ns)
@@ -426,11 +426,20 @@ double track_tone_level(const struct capture *capture, unsigned channel, double 
             sum += tone_part((double)*at, n / (double)size, hz / record->rate * n);
             if (in_block < size)
                 continue;
-            level += 2 * cabs(sum) / (double)size;
-            blocks++;
+            double *larger = more(levels, blocks, &room, sizeof *levels);
+            if (!larger)
+                break;
+            levels = larger;
+            levels[blocks++] = 2 * cabs(sum) / (double)size;
             in_block = 0;
             sum = 0;
         }
     }
-    return blocks ? level / (double)blocks : 0;
+    /* What a stalled machine tore is in few of them. */
+    if (blocks > 0) {
+        qsort(levels, blocks, sizeof *levels, compare_doubles);
+        level = levels[blocks / 2];
+    }
+    free(levels);
+    return level;
 }

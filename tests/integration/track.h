@@ -72,7 +72,7 @@ void track_free(struct track *track);
  * left out. NAN where there is less than a second of them. */
 double track_drift_ppm(const struct track *track, int64_t from_ns, int64_t to_ns);
 
-/* Level of a sine of `hz` in one channel between two times: the mean of blocks of 0.1 s. */
+/* Level of a sine of `hz` in one channel between two times: the median of blocks of 0.1 s. */
 double track_tone_level(const struct capture *capture, unsigned channel, double hz, int64_t from_ns, int64_t to_ns);
 
 #endif
