@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * fmax(), fmin(), llround(), floor() and ceil() of what is a number, inline. The library's lie elsewhere in memory, behind a table of
- * jumps, and a pull finds little of either in the processor's caches: each call from afar costs more than what it does.
- * [any]
+ * fmax(), fmin(), llround(), floor() and ceil() of what is a number, inline. The library's lie elsewhere in memory,
+ * behind a table of jumps, and a pull finds little of either in the processor's caches: each call from afar costs more
+ * than what it does. [any]
  */
 #ifndef EARSHOT_ARITH_H
 #define EARSHOT_ARITH_H

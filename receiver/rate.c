@@ -61,7 +61,7 @@ static double omega(unsigned gear)
     return 2.0 * M_PI * gears[gear].bandwidth_hz;
 }
 
-static const struct rate_gains *gains(struct rate_loop *loop, double dt_s)
+static const struct rate_gains *gains_for(struct rate_loop *loop, double dt_s)
 {
     struct rate_gains *gains = &loop->gains;
     if (gains->dt_s != dt_s || gains->gear != loop->gear)
@@ -77,7 +77,7 @@ static const struct rate_gains *gains(struct rate_loop *loop, double dt_s)
 
 static void choose_gear(struct rate_loop *loop, double error_s, double dt_s)
 {
-    loop->slow_error_s += gains(loop, dt_s)->error * (error_s - loop->slow_error_s);
+    loop->slow_error_s += gains_for(loop, dt_s)->error * (error_s - loop->slow_error_s);
     loop->in_gear_s += dt_s;
     if (loop->gear + 1 < RATE_GEARS && loop->in_gear_s >= gears[loop->gear].hold_s &&
         fabs(loop->slow_error_s) < SHIFT_UP_ERROR_S) {
@@ -95,7 +95,7 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     const struct gear *gear = &gears[loop->gear];
 
     double w = omega(loop->gear);
-    double w0 = gains(loop, dt_s)->phase;
+    double w0 = gains_for(loop, dt_s)->phase;
     loop->z1 += w0 * (2.0 * w * error_s - loop->z1);
     loop->z2 += w0 * (loop->z1 - loop->z2);
     double phase = clamp(loop->z2, gear->phase_max);
@@ -105,7 +105,7 @@ double rate_update(struct rate_loop *loop, double error_s, double dt_s, double f
     double wanted = phase + loop->integral;
     loop->correction += clamp(wanted - loop->correction, gear->slew_per_s * dt_s);
 
-    double smooth = gains(loop, dt_s)->feed;
+    double smooth = gains_for(loop, dt_s)->feed;
     loop->feed1 += smooth * (feed - 1.0 - loop->feed1);
     loop->feed2 += smooth * (loop->feed1 - loop->feed2);
     return 1.0 + clamp((1.0 + loop->feed2) * (1.0 + loop->correction - target_slope) - 1.0, RATIO_LIMIT);
