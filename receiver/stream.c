@@ -39,8 +39,8 @@ struct stream {
     struct playout_stats before; /* counters of the playouts before this one */
 
     struct backend_stream *handle;
-    int64_t period_ns;  /* asked for */
-    bool usual_period;  /* the latency cannot be had: neither is a period for it of any use */
+    int64_t period_ns; /* asked for */
+    bool usual_period; /* the latency cannot be had: neither is a period for it of any use */
     uint8_t handle_channels;
     uint16_t handle_mask;
     bool started, idle, faded;

@@ -105,7 +105,8 @@ static bool settle(const char *name, double asked_ms, struct status_row *row)
     for (unsigned i = 0; i < LOOKS; i++) {
         nanosleep(&pause, NULL);
         found = look(name, row);
-        if (!found || (!is_playing(row) && !reopens(row)) || (asked_ms > 0.0 && fabs(row->target_ms - asked_ms) <= SAME_MS))
+        if (!found || (!is_playing(row) && !reopens(row)) ||
+            (asked_ms > 0.0 && fabs(row->target_ms - asked_ms) <= SAME_MS))
             break;
         if (asked_ms <= 0.0 && i >= LOOKS / 3) /* auto says what it finds, and finds it at once or later */
             break;
