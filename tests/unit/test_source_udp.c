@@ -71,15 +71,22 @@ static void send_some(struct rig *r, unsigned count)
     assert_int_equal(r->count, count);
 }
 
+/* A guest that is known, and room for so much lateness. From beyond the kernel's times: each packet came when the socket was
+ * read last. */
+static void begin_with_room(struct rig *r, int64_t patience_ns)
+{
+    rig_wait(r, 0);
+    rig_start(r, 0, &rig_stereo);
+    assert_int_equal(r->source->rest_ns, 0);
+    r->source->patience_ns = patience_ns;
+    r->now_ns += RIG_SECOND;
+}
+
 /* With room for lateness the socket is left alone for a while, and what came meanwhile has waited. */
 static void rests_where_there_is_room(void **state)
 {
     struct rig *r = *state;
-    rig_wait(r, 0);
-    rig_start(r, 0, &rig_stereo);
-    assert_int_equal(r->source->rest_ns, 0);
-    r->source->patience_ns = 10 * RIG_MS;
-    r->now_ns += RIG_SECOND; /* beyond the kernel's times: each packet came when the socket was read last */
+    begin_with_room(r, 10 * RIG_MS);
     for (unsigned i = 0; i < 3; i++) {
         send_some(r, 1);
         assert_int_equal(r->source->rest_ns, r->now_ns + 10 * RIG_MS);
@@ -98,10 +105,7 @@ static void rests_where_there_is_room(void **state)
 static void rests_not_in_vain(void **state)
 {
     struct rig *r = *state;
-    rig_wait(r, 0);
-    rig_start(r, 0, &rig_stereo);
-    r->source->patience_ns = 2 * RIG_MS;
-    r->now_ns += RIG_SECOND;
+    begin_with_room(r, 2 * RIG_MS);
     send_some(r, 1);
     assert_int_equal(r->source->rest_ns, r->now_ns + 2 * RIG_MS);
     r->now_ns += RIG_MS;
@@ -123,10 +127,7 @@ static void rests_not_in_vain(void **state)
 static void rests_not_where_many_come(void **state)
 {
     struct rig *r = *state;
-    rig_wait(r, 0);
-    rig_start(r, 0, &rig_stereo);
-    r->source->patience_ns = 10 * RIG_MS;
-    r->now_ns += RIG_SECOND;
+    begin_with_room(r, 10 * RIG_MS);
     send_some(r, 17);
     assert_int_equal(r->source->rest_ns, 0);
     send_some(r, 40);
