@@ -123,8 +123,12 @@ void feed_set_patience(struct feed *feed, int64_t patience_ns)
     atomic_store_explicit(&feed->patience_ns, patience_ns, memory_order_relaxed);
 }
 
-int64_t feed_patience_ns(const struct feed *feed)
+/* Lateness of the guest's and of the reader's would add up. */
+int64_t feed_patience_ns(const struct feed *feed, int64_t now_ns)
 {
+    double owed = clock_frame_at(&feed->clock, now_ns) - (double)frame_ring_written(&feed->ring);
+    if (owed * feed->clock.nominal_ns > feed->target.hold_ns)
+        return 0;
     return atomic_load_explicit(&feed->patience_ns, memory_order_relaxed);
 }
 

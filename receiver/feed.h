@@ -60,8 +60,10 @@ void feed_read(const struct feed *feed, struct feed_view *view);
 /* [rt, consumer] Frames before `position` are no longer needed. */
 void feed_release(struct feed *feed, uint64_t position);
 
-/* What arrives may be stored so much later than at once: there is room for it. 0 at first. [rt, consumer]; [any] */
+/* What arrives may be stored so much later than at once: there is room for it. [rt, consumer] */
 void feed_set_patience(struct feed *feed, int64_t patience_ns);
-int64_t feed_patience_ns(const struct feed *feed);
+
+/* [src] Of what arrives from now_ns on. 0 at first, and while the guest is later than the hold: it takes the room. */
+int64_t feed_patience_ns(const struct feed *feed, int64_t now_ns);
 
 #endif

@@ -28,8 +28,9 @@
 #define HURRIED_S        0.1e-3 /* so near to where it was told to go, the target moves at leisure again */
 #define REGRANT_S        1.0 /* after another latency the server may grant another quantum: the old one does not count */
 #define BREAK_MAX_S      1.0
-#define PATIENCE_MAX_S   20e-3
-#define MOVED_S          1.0 /* so long after a device is another one, or elsewhere, its delay may still change */
+#define PATIENCE_MAX_S   40e-3
+#define UNSPENT_S        10e-3 /* of the spare time, at the most: for who is woken late */
+#define MOVED_S          1.0   /* so long after a device is another one, or elsewhere, its delay may still change */
 #define RATE_MIN         8000u
 #define RATE_MAX         768000u
 
@@ -359,12 +360,12 @@ static void steer(struct playout *p, double line, double goal_s, const struct de
     p->step = nominal * rate_update(&p->loop, error_s, device->elapsed_s, clock_ratio(p), slope);
 }
 
-/* Half of the spare time may be spent on waking up less often: the other half stays for what nobody has seen yet. */
+/* Spare time may be spent on waking up less often, for as long as the guest does not need it: feed.h. */
 static int64_t patience_ns(const struct playout *p)
 {
     bool steady = p->phase == PLAYING && p->acquire_s <= 0.0 && p->catch_up_s <= 0.0 && !p->hurry && !p->tail &&
                   !p->view.unsure && rate_locked(&p->loop) && fabs(p->trace.error_s) < SMALL_JUMP_S;
-    return steady ? nearest(smaller(p->spare_s / 2, PATIENCE_MAX_S) * NS_PER_S) : 0;
+    return steady ? nearest(smaller(larger(p->spare_s / 2, p->spare_s - UNSPENT_S), PATIENCE_MAX_S) * NS_PER_S) : 0;
 }
 
 /* --- sound --- */

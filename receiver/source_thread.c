@@ -184,13 +184,16 @@ static void write_sink(struct source_thread *t, unsigned source, const struct bl
 }
 
 /* What everybody who hears this source has room for; nobody, none. */
-static int64_t patience_ns(const struct source_thread *t, unsigned source)
+static int64_t patience_ns(const struct source_thread *t, unsigned source, int64_t now_ns)
 {
     int64_t least_ns = INT64_MAX;
     for (unsigned i = 0; i < t->slots_used; i++) {
         const struct slot *slot = &t->slots[i];
-        if (slot->feed && slot->source == source && !slot->idle && feed_patience_ns(slot->feed) < least_ns)
-            least_ns = feed_patience_ns(slot->feed);
+        if (!slot->feed || slot->source != source || slot->idle)
+            continue;
+        int64_t patience_ns = feed_patience_ns(slot->feed, now_ns);
+        if (patience_ns < least_ns)
+            least_ns = patience_ns;
     }
     return least_ns == INT64_MAX ? 0 : least_ns;
 }
@@ -205,11 +208,12 @@ static unsigned run_source(struct source_thread *t, const struct source_input *i
         if (atomic_load_explicit(&t->stop, memory_order_acquire) ||
             source->ops->next(source, &block, clock_ns()) != 1)
             return blocks;
+        int64_t now_ns = clock_ns();
         if (t->has_sink)
             write_sink(t, input->number, &block);
         else
-            write_feed(t, input, &block, clock_ns());
-        source->patience_ns = t->has_sink ? 0 : patience_ns(t, input->number);
+            write_feed(t, input, &block, now_ns);
+        source->patience_ns = t->has_sink ? 0 : patience_ns(t, input->number, now_ns);
     }
     return ROUND_MAX;
 }

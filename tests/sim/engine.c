@@ -160,7 +160,7 @@ static void look(struct sim *s)
         poller_missed(&s->poller, now_ns);
     }
     s->last_look_s = s->next_look_s;
-    int64_t next_ns = poller_next_ns(&s->poller, feed_patience_ns(s->feed));
+    int64_t next_ns = poller_next_ns(&s->poller, feed_patience_ns(s->feed, now_ns));
     s->slack_ns = s->poller.slack_ns;
     s->next_look_s = (double)(next_ns + s->slack_ns - START_NS) / NS;
     if (s->next_look_s <= s->last_look_s)
@@ -185,7 +185,7 @@ static void read_socket(struct sim *s)
         give(s, unit, packet->lost, packet->arrival_ns, 0, woken_ns - packet->arrival_ns, now_ns,
              more ? BLOCK_MORE : 0);
     }
-    const int64_t patience_ns = feed_patience_ns(s->feed);
+    const int64_t patience_ns = feed_patience_ns(s->feed, now_ns);
     s->rest_ns = patience_ns > 0 && s->queued <= FEW_PACKETS ? now_ns + patience_ns : 0;
     s->queued = 0;
     s->read_s = INFINITY;

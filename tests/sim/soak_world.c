@@ -302,10 +302,10 @@ static void write_feed(struct soak *s, const struct block *block, int64_t now_ns
     }
 }
 
-static int64_t patience_ns(const struct soak *s)
+static int64_t patience_ns(const struct soak *s, int64_t now_ns)
 {
     const struct feed *feed = written_feed(s);
-    return feed ? feed_patience_ns(feed) : 0;
+    return feed ? feed_patience_ns(feed, now_ns) : 0;
 }
 
 static void fill(void *arg, struct packet_batch *batch, int64_t now_ns)
@@ -376,8 +376,9 @@ static void run_packets(struct soak *s, int64_t now_ns)
             count++;
         }
     } while (s->packets.ahead_ready);
-    bool rests = count > 0 && count <= PACKETS_BATCH / 2 && patience_ns(s) > 0;
-    s->rest_ns = rests ? now_ns + patience_ns(s) : 0;
+    bool rests = count > 0 && count <= PACKETS_BATCH / 2;
+    int64_t rest_ns = rests ? patience_ns(s, now_ns) : 0;
+    s->rest_ns = rest_ns > 0 ? now_ns + rest_ns : 0;
 }
 
 static void run_source(struct soak *s)
@@ -387,7 +388,7 @@ static void run_source(struct soak *s)
     if (s->params->kind == SOURCE_SHM) {
         while (s->source->ops->next(s->source, &block, now_ns) == 1) {
             write_feed(s, &block, now_ns);
-            s->source->patience_ns = patience_ns(s);
+            s->source->patience_ns = patience_ns(s, now_ns);
         }
         s->source_s = fmax(seconds_of(s->source->wake_ns + s->source->slack_ns), s->now_s + MIN_S);
         s->source_s = fmax(s->source_s, s->source_stalled_until_s);

@@ -59,7 +59,7 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
             .data = script->loud ? noise : silence,
             .frames = 480,
             .chunk_frames = 480,
-            .arrival_ns = now_ns
+            .arrival_ns = now_ns + script->early_ns
         };
         snprintf(block->sender.label, sizeof(block->sender.label), "sender %u", (unsigned)step->sender);
         script->taken_ns = now_ns;

@@ -33,6 +33,7 @@ struct rig_script {
     int watch_fd;                  /* 0: none */
     struct source_senders senders; /* as told last */
     bool loud;                     /* the blocks hold noise instead of silence */
+    int64_t early_ns;              /* its blocks are taken so long before their time */
     int64_t rest_ns;               /* after a block it lets its fd rest for so long */
     unsigned rests;                /* so many times */
     int64_t patience_ns;           /* as told by then */

@@ -358,9 +358,8 @@ static void waited(void **state)
     struct guest at_once, patient;
     guest_init(&at_once);
     guest_init(&patient);
-    assert_int_equal(feed_patience_ns(patient.feed), 0);
+    assert_int_equal(feed_patience_ns(patient.feed, START_NS), 0);
     feed_set_patience(patient.feed, 15 * MS);
-    assert_int_equal(feed_patience_ns(patient.feed), 15 * MS);
     for (int i = 0; i < 3500; i++) { /* all that there is to learn of its lateness */
         at_once.now_ns += CHUNK_NS;
         const int64_t at_ns = at_once.now_ns, lies_ns = i % 3 * 5 * MS;
@@ -375,6 +374,27 @@ static void waited(void **state)
     assert_int_equal(patient.view.time_ns, at_once.view.time_ns);
     guest_free(&at_once);
     guest_free(&patient);
+}
+
+/* A guest that is later than it has been has no room to give away. */
+static void no_patience(void **state)
+{
+    (void)state;
+    struct guest guest;
+    guest_init(&guest);
+    feed_set_patience(guest.feed, 15 * MS);
+    play(&guest, 3500);
+    const int64_t hold_ns = (int64_t)guest.view.hold_ns, arrived_ns = guest.now_ns;
+    assert_in_range(hold_ns, CHUNK_NS, CHUNK_NS + 5 * MS);
+    assert_int_equal(feed_patience_ns(guest.feed, arrived_ns), 15 * MS);
+    assert_int_equal(feed_patience_ns(guest.feed, arrived_ns + hold_ns - MS), 15 * MS);
+    assert_int_equal(feed_patience_ns(guest.feed, arrived_ns + hold_ns + MS), 0);
+    guest.now_ns += CHUNK_NS;
+    send_at(&guest, guest.now_ns + 12 * MS, CHUNK, 0); /* it still owes the next one, as it should at that time */
+    assert_int_equal(feed_patience_ns(guest.feed, guest.now_ns + 12 * MS), 15 * MS);
+    assert_int_equal(feed_patience_ns(guest.feed, guest.now_ns + CHUNK_NS), 15 * MS);
+    assert_int_equal(feed_patience_ns(guest.feed, guest.now_ns + 2 * CHUNK_NS), 0);
+    guest_free(&guest);
 }
 
 static void restart(void **state)
@@ -595,15 +615,25 @@ static void two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_formats), cmocka_unit_test(starts),
-        cmocka_unit_test(bursts),      cmocka_unit_test(full_ring),
-        cmocka_unit_test(partly_full), cmocka_unit_test(pause),
-        cmocka_unit_test(rare_look),   cmocka_unit_test(stall),
-        cmocka_unit_test(held_up),     cmocka_unit_test(waited),
-        cmocka_unit_test(restart),     cmocka_unit_test(early),
-        cmocka_unit_test(idle_time),   cmocka_unit_test(splice),
-        cmocka_unit_test(two_threads), cmocka_unit_test(splice_is_not_louder),
-        cmocka_unit_test(soft_start),  cmocka_unit_test(soft_start_spares_the_quiet),
+        cmocka_unit_test(all_formats),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(bursts),
+        cmocka_unit_test(full_ring),
+        cmocka_unit_test(partly_full),
+        cmocka_unit_test(pause),
+        cmocka_unit_test(rare_look),
+        cmocka_unit_test(stall),
+        cmocka_unit_test(held_up),
+        cmocka_unit_test(waited),
+        cmocka_unit_test(no_patience),
+        cmocka_unit_test(restart),
+        cmocka_unit_test(early),
+        cmocka_unit_test(idle_time),
+        cmocka_unit_test(splice),
+        cmocka_unit_test(two_threads),
+        cmocka_unit_test(splice_is_not_louder),
+        cmocka_unit_test(soft_start),
+        cmocka_unit_test(soft_start_spares_the_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

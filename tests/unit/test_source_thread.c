@@ -219,6 +219,9 @@ static void test_rest(void **state)
     struct rig rig;
     rig_set_up(&rig, SOURCE_UDP, &(struct source_thread_params){0});
     rig_expect(&rig, SOURCE_EVENT_STATUS, 0);
+    pthread_mutex_lock(&rig.script.lock);
+    rig.script.early_ns = 3600 * INT64_C(1000000000); /* who is held up leaves no room for anything */
+    pthread_mutex_unlock(&rig.script.lock);
     struct feed *feeds[2];
     for (unsigned i = 0; i < 2; i++) {
         rig_send(&rig, 1 + i, &rig_dvd);
