@@ -14,6 +14,8 @@
 #define MIN_NS     (MS_NS / 20) /* a source that wants to wake in the past gets this */
 #define FRUITLESS  16           /* times a readable fd brought nothing */
 #define PENALTY_NS (2 * MS_NS)
+#define DEAF_NS    (50 * MS_NS)  /* a word from main, and what watch_fd has to say, may wait so long ... */
+#define HEARD_NS   (250 * MS_NS) /* ... and are listened to so often */
 
 static int64_t clock_ns(void)
 {
@@ -55,12 +57,14 @@ bool source_wait(struct source_wait *wait, struct source_input *inputs, unsigned
     nfds_t watched = 0;
     fds[watched++] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
     int64_t now_ns = clock_ns();
+    bool deaf = !more && now_ns - wait->heard_ns < HEARD_NS;
     for (unsigned i = 0; i < count; i++) {
         struct source_input *input = &inputs[i];
         int64_t watch_ns = watch_from_ns(input);
         bool ignore = input->source->fd < 0 || now_ns < watch_ns;
         input->readable = false;
         if (!ignore) {
+            deaf = false;
             marks[watched] = &input->readable;
             fds[watched++] = (struct pollfd){.fd = input->source->fd, .events = POLLIN};
         }
@@ -80,7 +84,13 @@ bool source_wait(struct source_wait *wait, struct source_input *inputs, unsigned
     if (more)
         left_ns = 0;
     struct timespec timeout = {.tv_sec = left_ns / SECOND_NS, .tv_nsec = left_ns % SECOND_NS};
-    int ready = ppoll(fds, watched, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
+    int ready = 0;
+    if (deaf && left_ns <= DEAF_NS) { /* sleeping takes a sixth less time than polling */
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &timeout, NULL);
+    } else {
+        ready = ppoll(fds, watched, wake_ns == INT64_MAX && !more ? NULL : &timeout, NULL);
+        wait->heard_ns = now_ns;
+    }
     int64_t after_ns = clock_ns();
     if (after_ns - now_ns >= MIN_NS) {
         wait->awake_since_ns = after_ns;

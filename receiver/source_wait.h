@@ -23,11 +23,13 @@ struct source_input {
 };
 
 struct source_wait {
-    int64_t awake_since_ns; /* CLOCK_MONOTONIC */
+    int64_t awake_since_ns; /* CLOCK_MONOTONIC, as the next */
+    int64_t heard_ns;       /* so lately all that may end a sleep was listened to */
 };
 
 /* Sleeps until `wake_ns` (INT64_MAX: no such time), until a source is due, or wake_fd is readable; not at all where a
- * source has `more`. Marks what is readable; of wake_fd, returns it. */
+ * source has `more`. Marks what is readable; of wake_fd, returns it. While no source waits for its fd, wake_fd and
+ * watch_fds are heard some tens of ms late. */
 bool source_wait(struct source_wait *wait, struct source_input *inputs, unsigned count, int wake_fd, int64_t wake_ns,
                  bool more);
 

@@ -71,7 +71,9 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
         script->rests += rests;
         fake->fed = false;
         script->patience_ns = source->patience_ns;
-        if (read(source->fd, &count, sizeof(count)) < 0)
+        if (script->look_ns > 0)
+            source->wake_ns = now_ns + script->look_ns;
+        else if (read(source->fd, &count, sizeof(count)) < 0)
             assert(errno == EAGAIN);
     }
     pthread_mutex_unlock(&script->lock);
@@ -81,7 +83,8 @@ static int fake_next(struct source *source, struct block *block, int64_t now_ns)
 static void fake_close(struct source *source)
 {
     struct rig_script *script = ((struct fake *)source)->script;
-    close(source->fd);
+    if (source->fd >= 0)
+        close(source->fd);
     free(source);
     atomic_fetch_add(&script->closed, 1);
 }
@@ -100,9 +103,12 @@ struct source *rig_source_open(struct rig_script *script, enum source_kind kind)
 {
     struct fake *fake = calloc(1, sizeof(*fake));
     assert_non_null(fake);
-    fake->base = (struct source){.ops = &fake_ops, .kind = kind, .wake_ns = INT64_MAX};
-    fake->base.fd = eventfd(0, EFD_NONBLOCK);
-    assert_true(fake->base.fd >= 0);
+    fake->base = (struct source){.ops = &fake_ops, .kind = kind, .fd = -1};
+    if (script->look_ns == 0) {
+        fake->base.wake_ns = INT64_MAX;
+        fake->base.fd = eventfd(0, EFD_NONBLOCK);
+        assert_true(fake->base.fd >= 0);
+    }
     fake->base.watch_fd = script->watch_fd;
     fake->script = script;
     return &fake->base;

@@ -31,6 +31,7 @@ struct rig_script {
     uint64_t lost;                 /* what the source counts */
     unsigned watched;              /* times that next() was told of watch_fd */
     int watch_fd;                  /* 0: none */
+    int64_t look_ns;               /* > 0: it has no fd, and looks so often */
     struct source_senders senders; /* as told last */
     bool loud;                     /* the blocks hold noise instead of silence */
     int64_t early_ns;              /* its blocks are taken so long before their time */

@@ -249,11 +249,10 @@ static void test_rest(void **state)
     feed_destroy(feeds[1]);
 }
 
-static void test_watch_fd(void **state)
+static void watch(int64_t look_ns)
 {
-    (void)state;
     struct source_thread *thread;
-    struct rig_script script = {.watch_fd = eventfd(0, EFD_NONBLOCK)};
+    struct rig_script script = {.watch_fd = eventfd(0, EFD_NONBLOCK), .look_ns = look_ns};
     assert_true(script.watch_fd > 0);
     assert_int_equal(pthread_mutex_init(&script.lock, NULL), 0);
     assert_int_equal(source_thread_create(&thread, &(struct source_thread_params){0}), 0);
@@ -274,6 +273,14 @@ static void test_watch_fd(void **state)
     source_thread_destroy(thread);
     close(script.watch_fd);
     pthread_mutex_destroy(&script.lock);
+}
+
+/* It is heard between looks that come in short order as well. */
+static void test_watch_fd(void **state)
+{
+    (void)state;
+    watch(0);
+    watch(3 * INT64_C(1000000));
 }
 
 int main(void)
