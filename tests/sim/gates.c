@@ -79,7 +79,7 @@ static void steady(struct list *list, enum source_kind kind, double tick_s, doub
     t->scenario.device_coarse = coarse;
     t->scenario.playout.latency_ns = latency_ms * 1000000;
     t->scenario.device_noise_s = coarse ? 1e-3 : 20e-6;
-    bool loose = coarse || kind != SOURCE_SHM || latency_ms; /* with room a chunk in five is timed */
+    bool loose = coarse || kind != SOURCE_SHM || latency_ms; /* with room a chunk in seven is timed */
     t->quick = (fabs(ppm) == 500.0 && (!latency_ms || ppm > 0.0)) || (fabs(ppm) == 2000.0 && tick_s > 0.012);
     gate(t, (struct gate)AT_MOST("lock s", lock_s, 10));
     gate(t, (struct gate)AT_MOST("at the target s", arrived_s, 10)); /* the way there is no error of the ratio */

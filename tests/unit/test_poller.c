@@ -143,20 +143,20 @@ static void patient_looks(void **state)
     struct guest guest = {.period_ns = 20e6, .late_ns = 1e6, .start_ns = SECOND, .patience_ns = 15 * MS};
     poller_init(&poller, 8, 20 * MS, SECOND);
     struct result r = run(&poller, &guest, 20000);
-    assert_near(r.timed, 0.2, 0.03);
+    assert_near(r.timed, 0.15, 0.03);
     assert_true(fabs(r.error_mean_ns) < 30e3);
-    assert_true(r.looks_per_chunk < 1.5);
+    assert_true(r.looks_per_chunk < 1.3);
     assert_in_range(r.late_max_ns, 5 * MS, 10 * MS); /* a quarter of a chunk, and what its lateness comes to */
     guest.odd_ns = 8e6;                              /* is no reason to watch all the others closely */
     poller_init(&poller, 8, 20 * MS, SECOND);
     r = run(&poller, &guest, 20000);
-    assert_near(r.timed, 0.2, 0.03);
-    assert_true(r.looks_per_chunk < 1.6);
+    assert_near(r.timed, 0.15, 0.03);
+    assert_true(r.looks_per_chunk < 1.35);
     guest.odd_ns = 0;
     guest.patience_ns = 3 * MS;
     poller_init(&poller, 8, 20 * MS, SECOND);
     r = run(&poller, &guest, 20000);
-    assert_near(r.timed, 0.2, 0.03);
+    assert_near(r.timed, 0.15, 0.03);
     assert_true(r.late_max_ns <= 5 * MS);
     guest.patience_ns = MS; /* not worth it */
     poller_init(&poller, 8, 20 * MS, SECOND);
