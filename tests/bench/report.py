@@ -119,8 +119,8 @@ def cpu(record):
             for row in record["rows"] if not row["quality"]]
     return "\n".join([
         f"A stereo guest (48 kHz, 16 bit) through PipeWire at a quantum of {record['quantum']}, with `-t 60`, which leaves room to "
-        "wake up less often: percent of a core, all threads of the program. The bare stream does nothing but resample a tone (`earshot-reference`) while the same guest speaks to "
-        "nobody; both are alternated in one run. "
+        "wake up less often: percent of a core, all threads of the program. The bare stream does nothing but resample a tone "
+        "(`earshot-reference`) while the same guest speaks to nobody; both are alternated in one run. "
         f"The difference is what the rest costs: the median of those of each pair, which lie side by side in time. It is to be at "
         f"most +{record['above_max']:g}.", "",
         table(["guest", "quality", "% of a core", "bare stream", "difference", "wake-ups a second", "resident MiB"], playing), "",

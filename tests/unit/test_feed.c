@@ -350,7 +350,6 @@ static void held_up(void **state)
     guest_free(&guest);
 }
 
-/* Another stream of the same guest's, or frames that are missing: no pause is needed to see it. */
 /* Chunks that are fetched when there is time for it are not late, and their times are theirs. */
 static void waited(void **state)
 {
@@ -397,6 +396,7 @@ static void no_patience(void **state)
     guest_free(&guest);
 }
 
+/* Another stream of the same guest's, or frames that are missing: no pause is needed to see it. */
 static void restart(void **state)
 {
     (void)state;

@@ -134,8 +134,8 @@ static void relaxed_looks(void **state)
     assert_true(r.late_max_ns <= 5 * MS / 2);
 }
 
-/* Where there is room most chunks are fetched with one look each, within what there is room for; the others tell the time
- * as before. */
+/* Where there is room most chunks are fetched with one look each, within what there is room for; the others tell the time,
+ * looked for from when they usually come. */
 static void patient_looks(void **state)
 {
     (void)state;
